@@ -21,7 +21,7 @@ from api.http.problems import Problem, problem_of
 from api.openapi.records import record_file
 from ledger.core.commands import canonical
 from ledger.core.events import DATA_TYPES
-from ledger.core.games.rules import book_of, read_rules
+from ledger.core.games.rules import BUILT_IN, book_of, read_rules
 from ledger.core.money import parse_assets
 from ledger.core.position import partition_of
 from ledger.core.record import VERSION
@@ -171,9 +171,9 @@ class _Stage:
         self.now_us = START_US
         self.log = MemoryEventLog(PARTITIONS)
         assets = parse_assets(DEFAULT_ASSETS)
-        file = read_rules(json.dumps(RULES), assets)
+        money = read_rules(json.dumps(RULES), assets).money
         self.node = node_of_whole_log(
-            self.log, MemoryStateStore(), lambda: self.now_us, assets, rules=book_of(file.games, money=file.money)
+            self.log, MemoryStateStore(), lambda: self.now_us, assets, rules=book_of(BUILT_IN.games, money=money)
         )
 
     async def move_to(self, at_s: float) -> None:

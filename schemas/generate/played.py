@@ -14,7 +14,7 @@ from ledger.core.case import Case
 from ledger.core.decide import decide, needs
 from ledger.core.events import Event
 from ledger.core.evolve import evolve
-from ledger.core.games.rules import BUILT_IN
+from ledger.core.games.rules import BUILT_IN, book_of, read_rules
 from ledger.core.items import Item
 from ledger.core.money import parse_assets
 from ledger.core.position import Position
@@ -27,6 +27,9 @@ START_US: Final = 1_795_438_800_000_000
 ASSETS: Final = parse_assets("INR:2,USDT:6,GOLD:0")
 
 USER: Final = "player-15"
+_RULES: Final = book_of(
+    BUILT_IN.games, money=read_rules('{"money": {"INR": {"attendance": [700, 2000, 10000]}}}', ASSETS).money
+)
 _ACTORS: Final = {"approve_adjustment": "back-office:meera"}
 
 _COMMANDS: Final[tuple[dict[str, Any], ...]] = (
@@ -86,6 +89,7 @@ _COMMANDS: Final[tuple[dict[str, Any], ...]] = (
         "reason": "goodwill after an outage",
     },
     {"type": "reject_adjustment", "adjustment_id": "adj-2", "reason": "too much"},
+    {"type": "claim_attendance", "asset": "INR"},
     {"type": "freeze_wallet", "reason": "a chargeback is examined"},
     {"type": "unfreeze_wallet", "reason": "the chargeback was withdrawn"},
     {"type": "set_agent_level", "level": 1},
@@ -149,7 +153,7 @@ class _Play:
         user_id = command.user_id
         wallet = self._wallets.get(user_id) or Wallet(user_id)
         items = {key: self._items.get((user_id, key)) for key in needs(command)}
-        event = decide(Case(command, request_sha256, actor, wallet, items, ASSETS, BUILT_IN, self._time_us))
+        event = decide(Case(command, request_sha256, actor, wallet, items, ASSETS, _RULES, self._time_us))
         assert isinstance(event, Event), event
         place = Position(PARTITION, self._head.seq + 1)
         record = encode(event, place, self._head.sha256)

@@ -42,10 +42,19 @@ _BLOCK: Final[dict[str, Any]] = {
     "time_us": START_US + 180_000_000,
 }
 
+_NOW: Final = "20261123T130300Z"
+
 RULES: Final[dict[str, Any]] = {
     "money": {
         "USDT": {
+            "first_deposit": [[1_000_000, 200_000]],
+            "attendance": [5_000, 7_000],
+            "attendance_needs_deposit": 1,
+            "bonus_expires_after_s": 604_800,
+            "wagering": {"deposit": 1, "bonus": 2},
+            "withdrawal": {"min": 100_000, "max": 20_000_000, "per_day": 1},
             "valid_referral": 1_000_000,
+            "invitation": [[1, 3_000]],
             "commission": {
                 "mode": "per_bet",
                 "rates_e9": [6_000_000, 1_800_000, 540_000],
@@ -54,9 +63,9 @@ RULES: Final[dict[str, Any]] = {
         }
     }
 }
-"""The rules file of the scenario."""
+"""The rules file that the scenario is played by."""
 
-_NOW: Final = "20261123T130300Z"
+_USDT: Final[dict[str, Any]] = {"asset": "USDT"}
 
 SCENARIO: Final[tuple[Step, ...]] = (
     # alice (partition 1) refers bob (2), bob refers carol (2), carol refers erin (0); "nobody" (1) is never opened.
@@ -203,6 +212,14 @@ SCENARIO: Final[tuple[Step, ...]] = (
     _at(124, "bob", "place_bet", "bet-3", bet_id="b10", selection="A:5+sum:big", stake=99, **_FIVE_D),
     _at(182, "game:5d_1m", "cancel_period", "void-1", period="20261123T130200Z", reason="the machine failed"),
     _at(183, "game:trx_wix_1m", "record_result", "result-1", period="20261123T130200Z", result="7", proof=_BLOCK),
+    # The money flows of USDT, by the rules: a first deposit's bonus, attendance, wagering, a withdrawal.
+    _at(183.1, "mila", "open_wallet", "open"),
+    _at(183.2, "mila", "deposit", "pay-1", order_id="dep-1", amount=2_000_000, **_USDT),
+    _at(183.3, "mila", "claim_attendance", "day-1", **_USDT),
+    _at(183.4, "mila", "place_bet", "bet-1", bet_id="b1", period="", selection="x", stake=2_205_000, **_BET | _USDT),
+    _at(183.5, "mila", "settle_bet", "win-1", bet_id="b1", payout=3_000_000),
+    _at(183.6, "mila", "place_bet", "bet-2", bet_id="b2", period="", selection="x", stake=205_000, **_BET | _USDT),
+    _at(183.7, "mila", "request_withdrawal", "out-1", order_id="wd-1", amount=200_000, **_USDT),
     _at(184, "bob", "place_bet", "bet-4", bet_id="b11", selection="A:odd", stake=10, **_FIVE_D | {"period": _NOW}),
 )
 
@@ -282,6 +299,13 @@ REFUSED: Final[tuple[Refused, ...]] = (
     _no("amount_out_of_range", "alice", "deposit", order_id="x", asset="INR", amount=-(10**60)),
     _no("amount_out_of_range", "carol", "deposit", order_id="x", **_inr(9_007_199_254_740_991)),
     _no("capture_exceeds_hold", "judy", "capture_hold", hold_id="h1", amount=101),
+    _no("not_eligible", "mila", "claim_attendance", asset="INR"),
+    _no("not_eligible", "judy", "claim_attendance", asset="USDT"),
+    _no("already_claimed", "mila", "claim_attendance", asset="USDT"),
+    _no("withdrawal_out_of_bounds", "mila", "request_withdrawal", order_id="x", asset="USDT", amount=99_999),
+    _no("withdrawal_out_of_bounds", "mila", "request_withdrawal", order_id="x", asset="USDT", amount=20_000_001),
+    _no("withdrawals_per_day_exceeded", "mila", "request_withdrawal", order_id="x", asset="USDT", amount=100_000),
+    _no("wagering_incomplete", "alice", "request_withdrawal", order_id="x", asset="USDT", amount=100_000),
     _no("balance_max_exceeded", "judy", "deposit", order_id="x", **_inr(201)),
     _no("stake_max_exceeded", "judy", "place_bet", bet_id="b", period="", selection="", stake=1, **_BET),
     _no("withdrawal_max_exceeded", "erin", "request_withdrawal", order_id="x", **_inr(101)),

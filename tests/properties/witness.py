@@ -30,10 +30,10 @@ from ledger.core.bet_events import (
     PeriodCancelled,
     ResultRecorded,
 )
+from ledger.core.bonus_events import BonusExpired
 from ledger.core.commands import AnyCommand, Command
 from ledger.core.events import (
     LEDGER,
-    BonusExpired,
     Event,
     HoldExpired,
     LimitsSet,

@@ -26,6 +26,7 @@ from ledger.core.commands import (
     CancelBet,
     CancelPeriod,
     CaptureHold,
+    ClaimAttendance,
     CloseWallet,
     Command,
     Deposit,
@@ -49,6 +50,7 @@ from ledger.core.commands import (
     WalletFollowUp,
     canonical,
 )
+from ledger.core.consequences import consequences_of, decide_own_grant
 from ledger.core.decide import decide, expire, needs
 from ledger.core.event_base import Data
 from ledger.core.events import Balance, Event, sums_to_zero
@@ -136,6 +138,7 @@ class Scene:
                 "an event read back may need no more than its command"
             )
             self._append(decision)
+            self._cause(decision)
             self._fire(user_id, time_us)
         return decision
 
@@ -153,6 +156,7 @@ class Scene:
         assert fits(follow_up, None if key is None else self._known(user_id, (key,))[key])
         event = decide_follow_up(follow_up, self.wallet(user_id), self.rules, time_us)
         self._append(event)
+        self._cause(event)
         self._fire(user_id, time_us)
         return event
 
@@ -234,6 +238,15 @@ class Scene:
             self._append(event)
             fired.append(event)
         return fired
+
+    def _cause(self, event: Event) -> None:
+        """Write the consequences of the last event."""
+        cause = Position(PARTITION, len(self.events))
+        for own in consequences_of(event, self.wallet(event.user_id), self.rules):
+            seq = len(self.events) + 1
+            granted = decide_own_grant(own, self.wallet(event.user_id), self.rules, cause, event.time_us, seq)
+            if granted is not None:
+                self._append(granted)
 
     def _append(self, event: Event) -> None:
         user_id = event.user_id
@@ -416,6 +429,10 @@ def grant_bonus(
     return GrantBonus(
         grant_id=grant_id, asset=asset, amount=amount, expires_at_us=expires_at_us, **_common(user_id, more)
     )
+
+
+def claim_attendance(asset: str = "INR", *, user_id: str = "u1", **more: Any) -> ClaimAttendance:
+    return ClaimAttendance(asset=asset, **_common(user_id, more))
 
 
 def adjust(amount: int, *, reason: str = "goodwill", asset: str = "INR", user_id: str = "u1", **more: Any) -> Adjust:

@@ -20,6 +20,7 @@ from ledger.core.commands import (
     CancelBet,
     CancelPeriod,
     CaptureHold,
+    ClaimAttendance,
     CloseWallet,
     Command,
     Deposit,
@@ -97,7 +98,14 @@ def bet(command_id: str, bet_id: str, stake: int, **fields: Any) -> Command:
 
 RULES = book_of(
     BUILT_IN.games,
-    money={"INR": MoneyRules(valid_referral=1_000, commission=Commission("per_bet", 0, (6_000_000, 1_800_000)))},
+    money={
+        "INR": MoneyRules(
+            attendance=(7,),
+            valid_referral=1_000,
+            invitation=((1, 9),),
+            commission=Commission("per_bet", 0, (6_000_000, 1_800_000)),
+        )
+    },
 )
 
 
@@ -148,6 +156,7 @@ async def a_day(private: str | None = None) -> list[list[bytes]]:
         SetAgentLevel(command_id="c30", level=3, **a),
         OpenWallet(command_id="c1", user_id="eve", referrer_id="never-opened"),
         CloseWallet(command_id="c2", user_id="eve", reason="r"),
+        ClaimAttendance(command_id="c31", **a, **money),
     ]
     for command in commands:
         accepted = await post(command)
@@ -219,7 +228,7 @@ def parsed(record: bytes) -> dict[str, Any]:
 
 
 ADDED = {
-    *("first_deposit", "from", "before_bet", "fee", "rules"),
+    *("first_deposit", "from", "before_bet", "fee", "rules", "wagering", "day", "streak"),
     *("commission_at_us", "commission_rules", "referral_rules"),
 }
 """What a decision adds to a command's members in ``data``."""
@@ -233,7 +242,8 @@ def with_request(event: dict[str, Any]) -> dict[str, Any]:
     """The event with the hash of the command that its data contains now."""
     if event["command_id"].startswith("~") or event["type"] not in COMMAND_OF:
         return event
-    command = {name: value for name, value in event["data"].items() if name not in ADDED}
+    added = ADDED | {"amount", "grant_id"} if event["type"] == "attendance_claimed" else ADDED
+    command = {name: value for name, value in event["data"].items() if name not in added}
     command |= {"type": COMMAND_OF[event["type"]], "command_id": event["command_id"], "user_id": event["user_id"]}
     text = json.dumps(command, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
     return {**event, "request_sha256": sha256(text.encode()).hexdigest()}

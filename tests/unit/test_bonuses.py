@@ -2,7 +2,8 @@
 
 import pytest
 
-from ledger.core.events import LEDGER, NO_REQUEST, Balance, BonusExpired, BonusGranted
+from ledger.core.bonus_events import BonusExpired, BonusGranted
+from ledger.core.events import LEDGER, NO_REQUEST, Balance
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.rejections import Code
 from unit.given import (

@@ -50,7 +50,7 @@ def test_all_types_are_distinct_and_are_those_of_the_contract() -> None:
         *("place_bet", "settle_bet", "cancel_bet", "hold", "capture_hold", "release_hold", "transfer", "grant_bonus"),
         *("adjust", "propose_adjustment", "approve_adjustment", "reject_adjustment", "reverse", "set_limits"),
         *("freeze_wallet", "unfreeze_wallet", "close_wallet", "set_agent_level"),
-        *("record_result", "cancel_period"),
+        *("record_result", "cancel_period", "claim_attendance"),
     }
 
 

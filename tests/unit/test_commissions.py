@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger.core.bonus_events import BonusGranted
 from ledger.core.commands import Command
 from ledger.core.commission_events import CommissionDue, CommissionPaid, ReferralValid
 from ledger.core.commissions import share
@@ -426,3 +427,21 @@ def test_a_referrer_that_is_closed_or_was_never_opened_counts_nothing(
     scene.deliver_all()
     assert scene.last(ReferralValid).reason == reason
     assert scene.wallet("u1").valid_referrals == {}
+
+
+def test_the_valid_referrals_that_a_step_counts_give_the_referrer_its_bonus_at_once() -> None:
+    scene = Scene()
+    scene.rules = rules({"INR": MoneyRules(valid_referral=10, invitation=((1, 55), (3, 155)))})
+    members = [f"m{number}" for number in range(4)]
+    scene.given(open_wallet("u1"), *(open_wallet(member, "u1") for member in members))
+    scene.deliver_all()
+    for member in members:
+        scene.given(deposit(10, user_id=member))
+        valid_event = scene.deliver()
+        assert valid_event.data.type == "referral_valid"
+    bonuses = [event.data for event in scene.events_of("u1") if isinstance(event.data, BonusGranted)]
+    assert [(data.kind, data.grant_id, data.amount) for data in bonuses] == [
+        ("invitation", "~invitation:1", 55),
+        ("invitation", "~invitation:2", 155),
+    ]
+    assert scene.balance("u1").bonus == 210

@@ -14,9 +14,11 @@ import pytest
 from ledger.core.commands import COMMAND_TYPES, Command
 from ledger.core.events import Event
 from ledger.core.games.periods import name_of
+from ledger.core.games.rules import BUILT_IN, RuleBook, book_of, read_rules
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.rejections import Code
 from unit.given import (
+    ASSETS,
     NOON,
     Scene,
     adjust,
@@ -25,6 +27,7 @@ from unit.given import (
     cancel_bet,
     cancel_period,
     capture_hold,
+    claim_attendance,
     close_wallet,
     deposit,
     emptied,
@@ -59,6 +62,26 @@ class Rung:
     given: Given
     command: Command
     actor: str = "op-2"
+    rules: RuleBook = BUILT_IN
+
+
+HOUSE = book_of(
+    BUILT_IN.games,
+    money=read_rules(
+        '{"money": {"GOLD": {"attendance": [5], "attendance_needs_deposit": 100, "wagering": {"deposit": 1},'
+        ' "withdrawal": {"min": 10, "max": 90, "per_day": 1}}}}',
+        ASSETS,
+    ).money,
+)
+"""Rules of money flows of GOLD only."""
+
+
+def gold(*more: Command) -> Given:
+    """The open wallet with 100 GOLD in cash, all of it staked and won back."""
+    return opened(deposit(100, "g1", asset="GOLD"), place_bet(100, "gb", asset="GOLD"), settle_bet(100, "gb"), *more)
+
+
+NO_GOLD_OUT = set_limits(asset="GOLD", withdrawal_max_per_day=0)
 
 
 def opened(*more: Command) -> Given:
@@ -154,6 +177,45 @@ LADDERS: dict[str, list[Rung]] = {
         ),
         Rung(Code.INSUFFICIENT_FUNDS, opened(), request_withdrawal(101, "w1")),
         Rung(None, opened(), request_withdrawal(100, "w1")),
+    ],
+    "request_withdrawal by the rules": [
+        Rung(
+            Code.AMOUNT_OUT_OF_RANGE,
+            gold(request_withdrawal(10, "w1", asset="GOLD"), deposit(5, "g2", asset="GOLD"), NO_GOLD_OUT),
+            request_withdrawal(TOO_LARGE, "w2", asset="GOLD"),
+            rules=HOUSE,
+        ),
+        Rung(
+            Code.WITHDRAWAL_OUT_OF_BOUNDS,
+            gold(request_withdrawal(10, "w1", asset="GOLD"), deposit(5, "g2", asset="GOLD"), NO_GOLD_OUT),
+            request_withdrawal(91, "w2", asset="GOLD"),
+            rules=HOUSE,
+        ),
+        Rung(
+            Code.WITHDRAWALS_PER_DAY_EXCEEDED,
+            gold(request_withdrawal(10, "w1", asset="GOLD"), deposit(5, "g2", asset="GOLD"), NO_GOLD_OUT),
+            request_withdrawal(90, "w2", asset="GOLD"),
+            rules=HOUSE,
+        ),
+        Rung(
+            Code.WAGERING_INCOMPLETE,
+            gold(deposit(5, "g2", asset="GOLD"), NO_GOLD_OUT),
+            request_withdrawal(90, "w2", asset="GOLD"),
+            rules=HOUSE,
+        ),
+        Rung(
+            Code.WITHDRAWAL_MAX_EXCEEDED,
+            gold(hold(80, asset="GOLD"), NO_GOLD_OUT),
+            request_withdrawal(90, "w2", asset="GOLD"),
+            rules=HOUSE,
+        ),
+        Rung(
+            Code.INSUFFICIENT_FUNDS,
+            gold(hold(80, asset="GOLD")),
+            request_withdrawal(90, "w2", asset="GOLD"),
+            rules=HOUSE,
+        ),
+        Rung(None, gold(), request_withdrawal(90, "w2", asset="GOLD"), rules=HOUSE),
     ],
     "approve_withdrawal": [
         Rung(Code.WALLET_NOT_OPEN, (), approve_withdrawal("w9")),
@@ -346,6 +408,41 @@ LADDERS: dict[str, list[Rung]] = {
         Rung(Code.AMOUNT_OUT_OF_RANGE, opened(set_limits(balance_max=0)), grant_bonus(AMOUNT_MAX)),
         Rung(Code.BALANCE_MAX_EXCEEDED, opened(set_limits(balance_max=0)), grant_bonus(AMOUNT_MAX - 100)),
         Rung(None, opened(), grant_bonus(AMOUNT_MAX - 100)),
+    ],
+    "claim_attendance": [
+        Rung(Code.WALLET_NOT_OPEN, (), claim_attendance("EUR"), rules=HOUSE),
+        Rung(Code.WALLET_CLOSED, closed(), claim_attendance("EUR"), rules=HOUSE),
+        Rung(Code.UNKNOWN_ASSET, frozen(), claim_attendance("EUR"), rules=HOUSE),
+        Rung(
+            Code.AMOUNT_OUT_OF_RANGE,
+            opened(deposit(AMOUNT_MAX, "g1", asset="GOLD"), set_limits(asset="GOLD", balance_max=0)),
+            claim_attendance("GOLD"),
+            rules=HOUSE,
+        ),
+        Rung(
+            Code.NOT_ELIGIBLE,
+            opened(deposit(99, "g1", asset="GOLD"), set_limits(asset="GOLD", balance_max=0)),
+            claim_attendance("GOLD"),
+            rules=HOUSE,
+        ),
+        Rung(
+            Code.ALREADY_CLAIMED,
+            gold(claim_attendance("GOLD"), set_limits(asset="GOLD", balance_max=0)),
+            claim_attendance("GOLD"),
+            rules=HOUSE,
+        ),
+        Rung(
+            Code.BALANCE_MAX_EXCEEDED,
+            gold(set_limits(asset="GOLD", balance_max=104)),
+            claim_attendance("GOLD"),
+            rules=HOUSE,
+        ),
+        Rung(
+            None,
+            gold(freeze_wallet(), set_limits(asset="GOLD", balance_max=105)),
+            claim_attendance("GOLD"),
+            rules=HOUSE,
+        ),
     ],
     "adjust": [
         Rung(Code.WALLET_NOT_OPEN, (), adjust(-TOO_LARGE, asset="EUR")),
@@ -545,7 +642,9 @@ EVERY_RUNG = [
 
 @pytest.mark.parametrize("rung", EVERY_RUNG)
 def test_the_first_broken_rule_is_the_rejection(rung: Rung) -> None:
-    decision = Scene().given(*rung.given).decided(rung.command, rung.actor)
+    scene = Scene()
+    scene.rules = rung.rules
+    decision = scene.given(*rung.given).decided(rung.command, rung.actor)
     assert (None if isinstance(decision, Event) else decision.code) == rung.code
 
 
@@ -586,7 +685,9 @@ CONTRACT_ORDER = [
     *("same_actor", "cannot_reverse"),
     *("unknown_asset", "amount_out_of_range"),
     "capture_exceeds_hold",
-    *("wagering_incomplete", "balance_max_exceeded", "stake_max_exceeded", "withdrawal_max_exceeded"),
+    *("not_eligible", "already_claimed"),
+    *("withdrawal_out_of_bounds", "withdrawals_per_day_exceeded", "wagering_incomplete"),
+    *("balance_max_exceeded", "stake_max_exceeded", "withdrawal_max_exceeded"),
     *("insufficient_funds", "credit_limit_exceeded"),
     "wallet_not_empty",
 ]

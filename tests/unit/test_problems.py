@@ -10,7 +10,7 @@ from api.http.problems import KINDS, NOT_THERE, NotThere, Problem, problem_of
 from ledger.core.rejections import Code, Rejection
 from ledger.writer.requests import Failed, IdReused, Refused
 
-CONFLICTS = ("_reused", "already_resolved", "already_recorded")
+CONFLICTS = ("_reused", "already_resolved", "already_recorded", "already_claimed")
 STATUS_OF_REASON = {code: 409 if code.endswith(CONFLICTS) else 422 for code in Code}
 
 

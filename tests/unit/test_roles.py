@@ -25,7 +25,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 OF_THE_CONTRACT: Final = {
     GAME_SERVER: (
         "open_wallet deposit request_withdrawal place_bet settle_bet cancel_bet hold capture_hold release_hold "
-        "transfer grant_bonus record_result cancel_period"
+        "transfer grant_bonus record_result cancel_period claim_attendance"
     ),
     OPERATOR: (
         "approve_withdrawal reject_withdrawal adjust propose_adjustment approve_adjustment reject_adjustment reverse "

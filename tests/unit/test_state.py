@@ -175,23 +175,70 @@ def test_a_day_in_which_more_was_staked_than_64_bits_count_can_be_saved() -> Non
     assert decode_value(encode_value(wallet)) == wallet
 
 
-def test_many_timers_of_one_instant_are_set_with_few_sorts(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def few_timers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ledger.writer.state._TIMERS_MAX", 64)
-    state = PartitionState(0, MemoryStateStore(), 16, KeyFilter(1))
-    sorts = 0
-    nearest = state._keep_nearest_timers
+    monkeypatch.setattr("ledger.writer.state._TIMERS_PAGE", 16)
 
-    def counted() -> None:
-        nonlocal sorts
-        sorts += 1
-        nearest()
 
-    monkeypatch.setattr(state, "_keep_nearest_timers", counted)
-    for number in range(1_000):
-        state.set_timer(5, f"u{number}")
-    assert sorts <= 5, "only when they have doubled"
-    taken = [user for _ in range(1_000) for _, user in state.take_due(5, 1)]
-    assert sorted(taken) == sorted(f"u{number}" for number in range(1_000))
+async def timers_in_order(state: PartitionState) -> list[tuple[int, str]]:
+    """Take all timers, as a writer does."""
+    taken = []
+    while state.next_due_us() is not None:
+        await state.load_timers()
+        assert len(state._timers) <= 64
+        for due_us, user_id in state.take_due(10**15, 7):
+            taken.append((due_us, user_id))
+            state.put_wallet(holding(user_id, due_us), Wallet(user_id, "open"))
+        state.commit()
+    return taken
+
+
+@pytest.mark.usefixtures("few_timers")
+@pytest.mark.parametrize("instants", [1, 3, 1_000])
+@pytest.mark.parametrize("saved", [True, False], ids=["saved", "not saved"])
+async def test_timers_in_memory_are_bounded_whatever_share_one_instant(instants: int, saved: bool) -> None:
+    store = MemoryStateStore()
+    state = PartitionState(0, store, 16, KeyFilter(1))
+    # One expires before 1970.
+    timers = [(number % instants - 1, f"u{number}") for number in range(1_000)]
+    for due_us, user_id in timers:
+        state.put_wallet(Wallet(user_id, "open"), holding(user_id, due_us))
+        state.commit()
+        assert len(state._timers) <= 64
+    if saved:
+        state.save(state.begin_checkpoint(), Head(1, "1" * 64), None)
+        state.end_checkpoint(saved=True)
+    taken = await timers_in_order(state)
+    assert sorted(taken) == sorted((max(due_us, 0), user_id) for due_us, user_id in timers)
+    assert [due_us for due_us, _ in taken] == sorted(due_us for due_us, _ in taken)
+
+
+@pytest.mark.usefixtures("few_timers")
+@pytest.mark.parametrize("saved", [True, False], ids=["saved", "not saved"])
+async def test_a_checkpoint_that_ends_while_timers_are_read_loses_none(saved: bool) -> None:
+    class Slow(MemoryStateStore):
+        """The checkpoint ends after the disk was read: what it saved is neither in the page nor in ``saving``."""
+
+        def scan(self, partition: int, first: str, last: str, limit: int) -> list[tuple[str, Value]]:
+            page = super().scan(partition, first, last, limit)
+            if changes:
+                if saved:
+                    super().save(0, changes, Head(1, "1" * 64))
+                changes.clear()
+                state.end_checkpoint(saved=saved)
+            return page
+
+    changes: dict[str, Value | None] = {}
+    state = PartitionState(0, Slow(), 16, KeyFilter(1))
+    for number in range(200):
+        state.put_wallet(Wallet(f"u{number}", "open"), holding(f"u{number}", number))
+        state.commit()
+    taken = [user_id for _ in range(32) for _, user_id in state.take_due(200, 1)]
+    state.commit()
+    changes = dict(state.begin_checkpoint())
+    taken += [user_id for _, user_id in await timers_in_order(state)]
+    assert taken == [f"u{number}" for number in range(200)]
 
 
 @pytest.mark.parametrize("saved", [True, False], ids=["saved", "not saved"])

@@ -766,6 +766,7 @@ async def test_many_timers_all_fire_and_in_order(
     monkeypatch: pytest.MonkeyPatch, saved: bool, restarted: bool
 ) -> None:
     monkeypatch.setattr(state_module, "_TIMERS_MAX", 8)
+    monkeypatch.setattr(state_module, "_TIMERS_PAGE", 4)
     world = await World().start()
     users = [f"u{number}" for number in range(50)]
     await world.post_many(*(open_wallet(user_id) for user_id in users))
@@ -791,6 +792,7 @@ async def test_far_timers_fire_after_all_nearer_holds_were_released(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(state_module, "_TIMERS_MAX", 8)
+    monkeypatch.setattr(state_module, "_TIMERS_PAGE", 4)
     world = await World().start()
     users = [f"u{number:02d}" for number in range(40)]
     await world.post_many(*(open_wallet(user_id) for user_id in users))
@@ -809,6 +811,7 @@ async def test_far_timers_fire_after_all_nearer_holds_were_released(
 
 async def test_many_timers_due_at_one_time_all_fire(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state_module, "_TIMERS_MAX", 4)
+    monkeypatch.setattr(state_module, "_TIMERS_PAGE", 2)
     monkeypatch.setattr(round_module, "TIMERS_PER_ROUND", 3)
     world = await World().start()
     users = [f"u{number}" for number in range(30)]

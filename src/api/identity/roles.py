@@ -31,6 +31,7 @@ MAY_POST: Final[Mapping[str, tuple[str, ...]]] = {
     "release_hold": _GAME_SERVER,
     "transfer": _GAME_SERVER,
     "grant_bonus": _BOTH,
+    "claim_attendance": _GAME_SERVER,
     "adjust": _OPERATOR,
     "propose_adjustment": _OPERATOR,
     "approve_adjustment": _OPERATOR,

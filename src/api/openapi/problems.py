@@ -123,6 +123,17 @@ _EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         "3:4 is no deposit, grant or adjustment of this wallet",
         {"position": "3:4"},
     ),
+    "not_eligible": (
+        "50.00 INR of 100.00 INR were deposited",
+        {"needs_deposit": 10_000, "deposited": 5_000},
+    ),
+    "already_claimed": ("the attendance bonus of 2026-11-23 was claimed already", {"day": "2026-11-23"}),
+    "withdrawal_out_of_bounds": ("50.00 INR is less than 110.00 INR, the least", {"withdrawal_min": 11_000}),
+    "withdrawals_per_day_exceeded": (
+        "3 withdrawals of INR were requested today; 3 a day are allowed",
+        {"per_day": 3, "requests_today": 3},
+    ),
+    "wagering_incomplete": ("400.00 INR must be staked before a withdrawal", {"remaining": 40_000}),
     "rate_limited": (
         "too many requests: the limit `user` allows 2000 in 10 s",
         {"limit": "user", "quota": 2_000, "window_s": 10, "retry_after_s": 3},

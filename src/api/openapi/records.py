@@ -47,14 +47,21 @@ _ACCOUNTS: Final[dict[str, tuple[str, ...]]] = {
     "bonus_granted": ("house/bonuses", "bonus"),
     "bonus_expired": ("bonus", "house/bonuses"),
     "commission_paid": ("house/commissions", "cash"),
+    "attendance_claimed": ("house/bonuses", "bonus"),
     "adjusted": ("cash", "house/adjustments"),
     "adjustment_approved": ("cash", "house/adjustments"),
     "reversed": ("cash", "bonus", "house/deposits", "house/bonuses", "house/adjustments"),
 }
 """Event type → the accounts that it may post to; the other types move nothing."""
 
-_ALSO_OWN: Final = frozenset({"bet_settled", "bet_cancelled"})
-"""The types that a command makes, or the ledger itself by the outcome of a period."""
+_SETTLEMENT_ID: Final = "^~[0-9a-f]{64}:[1-9][0-9]{0,15}$"
+_ALSO_OWN: Final = {
+    "bet_settled": _SETTLEMENT_ID,
+    "bet_cancelled": _SETTLEMENT_ID,
+    "bonus_granted": "^~own:[1-9][0-9]{0,15}$",
+}
+"""The types that a command makes, or the ledger itself, by the outcome of a period or by its rules, with the pattern
+of the ledger's own ids."""
 _STREAMS: Final = {
     "writer_opened": ("^partition:(0|[1-9][0-9]{0,3})$", "partition:3"),
     "result_recorded": (published(GAME_STREAM_PATTERN), "game:wingo_30s"),
@@ -220,7 +227,7 @@ def _posting(accounts: tuple[str, ...]) -> Schema:
 
 def _id_pattern(kind: str) -> str:
     pattern = published(ID_PATTERN)
-    return f"{pattern}|^~[0-9a-f]{{64}}:[1-9][0-9]{{0,15}}$" if kind in _ALSO_OWN else pattern
+    return f"{pattern}|{_ALSO_OWN[kind]}" if kind in _ALSO_OWN else pattern
 
 
 def _own_id_pattern(kind: str) -> str:

@@ -63,9 +63,10 @@ FULL = DistributedPlan(
     fold_events=40_000,
     takeover_events=1_000_000,
     soak_s=1_320.0,
-    soak_slice_s=15.0,
+    soak_slice_s=8.0,
 )
-"""``leaves``: how often a node is stopped, and how often killed. ``fold_events``: what a worker folds in one pass."""
+"""``leaves``: how often a node is stopped, and how often killed. ``fold_events``: what a worker folds in one pass.
+``soak_slice_s``: shorter than the 10 s after which the service closes an idle connection."""
 QUICK = DistributedPlan(
     pairs=2,
     few_pairs=1,

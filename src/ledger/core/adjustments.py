@@ -26,6 +26,7 @@ from ledger.core.commands import (
     RejectAdjustment,
     Reverse,
 )
+from ledger.core.consequences import FIRST_DEPOSIT_GRANT
 from ledger.core.events import (
     Adjusted,
     AdjustmentApproved,
@@ -41,6 +42,7 @@ from ledger.core.items import (
     reversible_key,
 )
 from ledger.core.money import in_bounds, is_amount
+from ledger.core.position import Position
 from ledger.core.postings import (
     adjustment,
     balances_with,
@@ -137,6 +139,15 @@ def reverse(case: Case, command: Reverse) -> Decision:
                 f"the bonus of {command.position} is spent or expired, wholly or in part",
                 {"position": command.position},
             )
+    first = wallet.first_deposit
+    bonus = running_grant(wallet, FIRST_DEPOSIT_GRANT)
+    if first is not None and first.position == command.position and bonus is not None:
+        at = f"{Position.parse(command.position).partition}:{bonus.granted_seq}"
+        return Rejection(
+            Code.CANNOT_REVERSE,
+            f"the deposit has led to a bonus that is still there; reverse its bonus at {at} first",
+            {"position": at},
+        )
     asset = original.asset
     if not in_bounds(owned_or_due(wallet, asset) - original.cash - original.bonus):
         return total_out_of_range(case, asset)

@@ -12,6 +12,7 @@ from ledger.core.fields import (
     EventAsset,
     EventDigest,
     EventGamePeriod,
+    EventGrantId,
     EventId,
     EventMetadata,
     EventPayoutRest,
@@ -30,7 +31,7 @@ class StakeSource(Struct, frozen=True, gc=False):
     bonus: Annotated[EventAmountOrZero, Meta(description="Bonus money", examples=[50_000])]
     cash: Annotated[EventAmountOrZero, Meta(description="Cash, and credit", examples=[0])]
     grants: Annotated[
-        tuple[tuple[EventId, EventAmount], ...],
+        tuple[tuple[EventGrantId, EventAmount], ...],
         Meta(
             description=(
                 "The grants that the bonus money came from, each with its amount, in the order in which "

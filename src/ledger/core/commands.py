@@ -265,6 +265,12 @@ class GrantBonus(Command, frozen=True, kw_only=True, tag="grant_bonus"):
     ) = None
 
 
+class ClaimAttendance(Command, frozen=True, kw_only=True, tag="claim_attendance"):
+    """Claims the attendance bonus of the UTC day, which grows with the days in a row, as the rules say."""
+
+    asset: Asset
+
+
 class Adjust(Command, frozen=True, kw_only=True, tag="adjust"):
     """Corrects cash by hand, against the house account for adjustments."""
 
@@ -424,6 +430,7 @@ AnyCommand = (
     | ReleaseHold
     | Transfer
     | GrantBonus
+    | ClaimAttendance
     | Adjust
     | ProposeAdjustment
     | ApproveAdjustment

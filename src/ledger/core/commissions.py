@@ -18,11 +18,11 @@ from typing import Final
 
 from msgspec import Struct
 
+from ledger.core.bonuses import iso_day
 from ledger.core.case import Case, Decision, event_of
 from ledger.core.commands import CountValidReferral, PayCommission, SetAgentLevel
 from ledger.core.commission_events import CommissionDue, CommissionPaid, ReferralValid
 from ledger.core.events import HOUSE_COMMISSIONS, AgentLevelSet, Event
-from ledger.core.games.periods import day_text
 from ledger.core.games.rules import RuleBook
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.money_rules import E9, Commission
@@ -92,7 +92,7 @@ def close_turnover(wallet: Wallet, time_us: int, seq: int) -> Event:
         CommissionDue(
             asset=turnover.asset,
             cause=turnover.cause,
-            day=day_text(turnover.day),
+            day=iso_day(turnover.day),
             rules=turnover.rules,
             stake=turnover.stake,
         ),

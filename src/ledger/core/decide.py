@@ -23,15 +23,14 @@ from ledger.core.adjustments import (
     reverse,
 )
 from ledger.core.bets import cancel_bet, cancel_period, place_bet, record_result, settle_bet
+from ledger.core.bonus_events import BonusExpired
+from ledger.core.bonuses import claim_attendance, grant_bonus
 from ledger.core.case import (
     Case,
     Decision,
     already_resolved,
     balance_max_exceeded,
     event_of,
-    formatted,
-    lacks_cash,
-    not_found,
     out_of_range,
     reused,
     total_out_of_range,
@@ -44,6 +43,7 @@ from ledger.core.commands import (
     CancelBet,
     CancelPeriod,
     CaptureHold,
+    ClaimAttendance,
     CloseWallet,
     Command,
     Deposit,
@@ -70,10 +70,7 @@ from ledger.core.commissions import close_turnover, rules_that_make_valid, set_a
 from ledger.core.events import (
     HOUSE_BONUSES,
     HOUSE_DEPOSITS,
-    HOUSE_WITHDRAWALS,
     Balance,
-    BonusExpired,
-    BonusGranted,
     Deposited,
     Event,
     HoldExpired,
@@ -83,13 +80,9 @@ from ledger.core.events import (
     WalletFrozen,
     WalletOpened,
     WalletUnfrozen,
-    WithdrawalApproved,
-    WithdrawalRejected,
-    WithdrawalRequested,
 )
 from ledger.core.holds import capture_hold, place_hold, release_hold, transfer
 from ledger.core.items import (
-    Order,
     adjustment_key,
     bet_key,
     grant_key,
@@ -100,16 +93,16 @@ from ledger.core.items import (
     transfer_key,
 )
 from ledger.core.money import AMOUNT_MAX, in_bounds, is_amount
+from ledger.core.money_rules import NO_MONEY_RULES
 from ledger.core.postings import (
-    balances_with,
-    balances_with_held,
     ledger_event,
     move,
     owned_or_due,
-    pay,
 )
 from ledger.core.rejections import Code, Rejection
-from ledger.core.wallet import DAY_US, Wallet, balance_of, day_count, limits_of, next_due_us
+from ledger.core.wagering import addition
+from ledger.core.wallet import Wallet, balance_of, next_due_us
+from ledger.core.withdrawals import approve_withdrawal, reject_withdrawal, request_withdrawal
 
 EXPIRY: Final = "~expiry:"
 
@@ -232,6 +225,7 @@ def _deposit(case: Case, command: Deposit) -> Decision:
         return total_out_of_range(case, asset)
     if refusal := balance_max_exceeded(case, asset, amount + bonus):
         return refusal
+    wagering = addition(wallet, asset, case.rules.money.get(asset, NO_MONEY_RULES), deposit=amount, bonus=bonus)
     before = balance_of(wallet, asset)
     postings: tuple[Posting, ...] = (
         (HOUSE_DEPOSITS, asset, -amount),
@@ -252,89 +246,11 @@ def _deposit(case: Case, command: Deposit) -> Decision:
             metadata=command.metadata,
             order_id=command.order_id,
             referral_rules=rules_that_make_valid(wallet, asset, amount, case.rules),
+            rules=None if wagering is None else case.rules.money_digest,
+            wagering=wagering,
         ),
         postings,
         {asset: Balance(before.cash + amount, before.bonus + bonus, before.held)},
-    )
-
-
-def _request_withdrawal(case: Case, command: RequestWithdrawal) -> Decision:
-    wallet, asset, amount = case.wallet, command.asset, command.amount
-    if case.items[order_key(command.order_id)] is not None:
-        return reused(Code.ORDER_ID_REUSED, "order_id", command.order_id)
-    if asset not in case.assets:
-        return unknown_asset(case, asset)
-    if not is_amount(amount):
-        return out_of_range(case, "amount", asset, amount)
-    maximum = limits_of(wallet, asset).withdrawal_max_per_day
-    if maximum is not None:
-        requested = day_count(wallet, asset, case.time_us // DAY_US).withdrawn
-        if requested + amount > maximum:
-            return Rejection(
-                Code.WITHDRAWAL_MAX_EXCEEDED,
-                f"{formatted(case, asset, requested)} of {formatted(case, asset, maximum)} were requested for "
-                "withdrawal today",
-                {"withdrawal_max_per_day": maximum, "requested_today": requested},
-            )
-    if refusal := lacks_cash(case, asset, amount):
-        return refusal
-    return event_of(
-        case,
-        WithdrawalRequested(amount=amount, asset=asset, metadata=command.metadata, order_id=command.order_id),
-        move(wallet.user_id, "cash", "held", asset, amount),
-        balances_with_held(wallet, asset, amount),
-    )
-
-
-def _approve_withdrawal(case: Case, command: ApproveWithdrawal) -> Decision:
-    order = _pending_withdrawal(case, command.order_id)
-    if isinstance(order, Rejection):
-        return order
-    wallet, asset, amount = case.wallet, order.asset, order.amount
-    before = balance_of(wallet, asset)
-    return event_of(
-        case,
-        WithdrawalApproved(metadata=command.metadata, order_id=command.order_id, reason=command.reason),
-        ((f"wallet/{wallet.user_id}/held", asset, -amount), (HOUSE_WITHDRAWALS, asset, amount)),
-        {asset: Balance(before.cash, before.bonus, before.held - amount)},
-    )
-
-
-def _reject_withdrawal(case: Case, command: RejectWithdrawal) -> Decision:
-    order = _pending_withdrawal(case, command.order_id)
-    if isinstance(order, Rejection):
-        return order
-    return event_of(
-        case,
-        WithdrawalRejected(metadata=command.metadata, order_id=command.order_id, reason=command.reason),
-        move(case.wallet.user_id, "held", "cash", order.asset, order.amount),
-        balances_with_held(case.wallet, order.asset, -order.amount),
-    )
-
-
-def _grant_bonus(case: Case, command: GrantBonus) -> Decision:
-    wallet, asset, amount = case.wallet, command.asset, command.amount
-    if case.items[grant_key(command.grant_id)] is not None:
-        return reused(Code.GRANT_ID_REUSED, "grant_id", command.grant_id)
-    if asset not in case.assets:
-        return unknown_asset(case, asset)
-    if not is_amount(amount):
-        return out_of_range(case, "amount", asset, amount)
-    if not in_bounds(owned_or_due(wallet, asset) + amount):
-        return total_out_of_range(case, asset)
-    if refusal := balance_max_exceeded(case, asset, amount):
-        return refusal
-    return event_of(
-        case,
-        BonusGranted(
-            amount=amount,
-            asset=asset,
-            expires_at_us=command.expires_at_us,
-            grant_id=command.grant_id,
-            metadata=command.metadata,
-        ),
-        pay(wallet.user_id, HOUSE_BONUSES, asset, 0, amount),
-        balances_with(wallet, asset, 0, amount),
     )
 
 
@@ -387,9 +303,9 @@ def _close_wallet(case: Case, command: CloseWallet) -> Decision:
 _DECIDE: Final[dict[type[Any], Callable[[Case, Any], Decision]]] = {
     OpenWallet: _open_wallet,
     Deposit: _deposit,
-    RequestWithdrawal: _request_withdrawal,
-    ApproveWithdrawal: _approve_withdrawal,
-    RejectWithdrawal: _reject_withdrawal,
+    RequestWithdrawal: request_withdrawal,
+    ApproveWithdrawal: approve_withdrawal,
+    RejectWithdrawal: reject_withdrawal,
     PlaceBet: place_bet,
     SettleBet: settle_bet,
     CancelBet: cancel_bet,
@@ -397,7 +313,8 @@ _DECIDE: Final[dict[type[Any], Callable[[Case, Any], Decision]]] = {
     CaptureHold: capture_hold,
     ReleaseHold: release_hold,
     Transfer: transfer,
-    GrantBonus: _grant_bonus,
+    GrantBonus: grant_bonus,
+    ClaimAttendance: claim_attendance,
     Adjust: adjust,
     ProposeAdjustment: propose_adjustment,
     ApproveAdjustment: approve_adjustment,
@@ -411,16 +328,3 @@ _DECIDE: Final[dict[type[Any], Callable[[Case, Any], Decision]]] = {
     RecordResult: record_result,
     CancelPeriod: cancel_period,
 }
-
-
-# --- checks of withdrawals ------------------------------------------------------------------------------------------
-
-
-def _pending_withdrawal(case: Case, order_id: str) -> Order | Rejection:
-    order = case.items[order_key(order_id)]
-    if order is None or (isinstance(order, Order) and order.kind == "deposit"):
-        return not_found(Code.ORDER_NOT_FOUND, "order_id", order_id)
-    assert isinstance(order, Order), order
-    if order.status != "pending":
-        return already_resolved("order", order_id, order.status)
-    return order

@@ -14,6 +14,7 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ledger.core.bet_events import BetCancelled, BetPlaced, BetSettled, PeriodCancelled, ResultRecorded
+from ledger.core.bonus_events import AttendanceClaimed, BonusExpired, BonusGranted
 from ledger.core.commission_events import CommissionDue, CommissionPaid, ReferralValid
 from ledger.core.event_base import Data
 from ledger.core.fields import (
@@ -27,6 +28,7 @@ from ledger.core.fields import (
     EventLevel,
     EventLimit,
     EventMetadata,
+    EventMoneyRules,
     EventPosition,
     EventPrivate,
     EventReason,
@@ -34,6 +36,7 @@ from ledger.core.fields import (
     EventTimeUs,
     EventTotal,
     EventUserId,
+    EventWagering,
 )
 from ledger.core.rejections import Code
 
@@ -147,6 +150,8 @@ class Deposited(Data, frozen=True, kw_only=True):
         ]
         | None
     ) = None
+    rules: EventMoneyRules | None = None
+    wagering: EventWagering | None = None
 
 
 class WithdrawalRequested(Data, frozen=True, kw_only=True):
@@ -159,6 +164,7 @@ class WithdrawalRequested(Data, frozen=True, kw_only=True):
     metadata: EventMetadata | None = None
     order_id: Annotated[EventId, Meta(description="The order", examples=["wd-1"])]
     private: EventPrivate | None = None
+    rules: EventMoneyRules | None = None
 
 
 class WithdrawalApproved(Data, frozen=True, kw_only=True):
@@ -303,43 +309,6 @@ class TransferReturned(Data, frozen=True, kw_only=True):
     reason: TransferRefusal
     to_user_id: Annotated[EventUserId, Meta(description="The receiver", examples=["player-18"])]
     transfer_id: Annotated[EventId, Meta(description="The transfer", examples=["tr-1"])]
-
-
-class BonusGranted(Data, frozen=True, kw_only=True):
-    """Bonus money was granted."""
-
-    type = "bonus_granted"
-
-    amount: EventAmount
-    asset: EventAsset
-    expires_at_us: (
-        Annotated[
-            EventTimeUs,
-            Meta(
-                description="When what is left of the bonus expires, in Unix microseconds, UTC; absent: never",
-                examples=[1_796_043_600_000_000],
-            ),
-        ]
-        | None
-    ) = None
-    grant_id: Annotated[
-        EventId, Meta(description="The grant; of a deposit's bonus its order", examples=["welcome-1"])
-    ]
-    metadata: EventMetadata | None = None
-    private: EventPrivate | None = None
-
-
-class BonusExpired(Data, frozen=True, kw_only=True):
-    """What was left of a grant expired."""
-
-    type = "bonus_expired"
-
-    amount: EventAmount
-    asset: EventAsset
-    cause: Cause
-    grant_id: Annotated[
-        EventId, Meta(description="The grant; of a deposit's bonus its order", examples=["welcome-1"])
-    ]
 
 
 class Adjusted(Data, frozen=True, kw_only=True):
@@ -516,6 +485,7 @@ AnyData = (
     | TransferReturned
     | BonusGranted
     | BonusExpired
+    | AttendanceClaimed
     | Adjusted
     | AdjustmentProposed
     | AdjustmentApproved
@@ -553,6 +523,7 @@ COMMAND_OF: dict[str, str] = {
     "hold_released": "release_hold",
     "transfer_sent": "transfer",
     "bonus_granted": "grant_bonus",
+    "attendance_claimed": "claim_attendance",
     "adjusted": "adjust",
     "adjustment_proposed": "propose_adjustment",
     "adjustment_approved": "approve_adjustment",
@@ -567,11 +538,6 @@ COMMAND_OF: dict[str, str] = {
     "period_cancelled": "cancel_period",
 }
 """Event type → the type of the command that makes it. The ledger's own events are not in it."""
-
-ADDED_BY_DECISION = frozenset(
-    {"first_deposit", "from", "before_bet", "commission_at_us", "commission_rules", "fee", "referral_rules", "rules"}
-)
-"""Members of data that no command has. (What the ledger's own settlements have is none of a command's event.)"""
 
 
 class Event(Struct, frozen=True, gc=False):

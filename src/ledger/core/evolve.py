@@ -14,6 +14,7 @@ from typing import Any, Literal
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from ledger.core import wagering
 from ledger.core.bet_events import (
     BetCancelled,
     BetPlaced,
@@ -21,6 +22,7 @@ from ledger.core.bet_events import (
     PeriodCancelled,
     ResultRecorded,
 )
+from ledger.core.bonus_events import AttendanceClaimed, BonusExpired, BonusGranted
 from ledger.core.changes import Step, add_outstanding, add_to_grant, existing, take_from_grants
 from ledger.core.commission_events import CommissionDue, CommissionPaid, ReferralValid
 from ledger.core.events import (
@@ -29,8 +31,6 @@ from ledger.core.events import (
     AdjustmentProposed,
     AdjustmentRejected,
     AgentLevelSet,
-    BonusExpired,
-    BonusGranted,
     Deposited,
     Event,
     HoldCaptured,
@@ -83,6 +83,7 @@ from ledger.core.position import Position
 from ledger.core.wallet import (
     DAY_US,
     NO_BALANCE,
+    Attendance,
     DayCount,
     ExpiringHold,
     FirstDeposit,
@@ -175,7 +176,9 @@ def _count(after: Wallet, asset: str, day: int, staked: int, withdrawn: int) -> 
         count = DayCount(day)
     elif count.day > day:
         return
-    after.days = {**after.days, asset: DayCount(day, count.staked + staked, count.withdrawn + withdrawn)}
+    requests = (withdrawn > 0) - (withdrawn < 0)
+    counted = DayCount(day, count.staked + staked, count.withdrawn + withdrawn, count.requests + requests)
+    after.days = {**after.days, asset: counted}
 
 
 def _opened(after: Wallet, data: WalletOpened, step: Step) -> dict[str, Item]:
@@ -187,6 +190,8 @@ def _opened(after: Wallet, data: WalletOpened, step: Step) -> dict[str, Item]:
 
 def _deposited(after: Wallet, data: Deposited, step: Step) -> dict[str, Item]:
     position = str(step.position)
+    after.deposited = {**after.deposited, data.asset: after.deposited.get(data.asset, 0) + data.amount}
+    window = wagering.add(after, data.asset, data.wagering)
     if data.first_deposit:
         after.first_deposit = FirstDeposit(data.order_id, data.asset, data.amount, position, step.event.time_us)
     items: dict[str, Item] = {
@@ -200,6 +205,8 @@ def _deposited(after: Wallet, data: Deposited, step: Step) -> dict[str, Item]:
             tuple((account, amount) for account, _, amount in step.event.postings if account.startswith("house/")),
             data.order_id if data.bonus else None,
             data.order_id,
+            wagering=data.wagering or 0,
+            window=window,
         ),
     }
     if data.bonus:
@@ -262,7 +269,8 @@ def _bet_placed(after: Wallet, data: BetPlaced, step: Step) -> dict[str, Item]:
         of_game = GameBet(
             step.position.seq, data.game, data.period, ends_us, data.selection, data.rules, data.fee or 0
         )
-    return {bet_key(data.bet_id): Bet("open", data.asset, source.cash, source.bonus, drawn, day, of_game)}
+    window = wagering.stake(after, data.asset, data.stake)
+    return {bet_key(data.bet_id): Bet("open", data.asset, source.cash, source.bonus, drawn, day, of_game, window)}
 
 
 def _count_played(after: Wallet, game: str, ends_us: int, time_us: int, bets: int) -> None:
@@ -346,6 +354,7 @@ def _bet_cancelled(after: Wallet, data: BetCancelled, step: Step) -> dict[str, I
     after.open_items -= 1
     add_outstanding(after, bet.asset, -bet.stake)
     _count(after, bet.asset, bet.day, -bet.stake, 0)
+    wagering.give_back(after, bet.asset, bet.window, bet.stake)
     of_game = bet.of_game
     if of_game is not None and step.event.time_us < of_game.ends_at_us:
         _count_played(after, of_game.game, of_game.ends_at_us, step.event.time_us, -1)
@@ -415,26 +424,42 @@ def _transfer_concluded(after: Wallet, data: TransferDelivered | TransferReturne
 
 
 def _bonus_granted(after: Wallet, data: BonusGranted, step: Step) -> dict[str, Item]:
-    position = str(step.position)
-    add_to_grant(
-        after,
-        Grant(
-            data.grant_id,
-            data.asset,
-            data.amount,
-            data.expires_at_us,
-            step.position.seq,
-            data.amount,
-            False,
-            position,
-        ),
-    )
+    window = _granted(after, data, step)
+    if data.kind is not None:
+        _count_own_grant(after, data.kind)
     return {
         grant_key(data.grant_id): GrantTaken(),
-        reversible_key(position): Reversible(
-            data.asset, 0, data.amount, (("house/bonuses", -data.amount),), data.grant_id, None
+        reversible_key(str(step.position)): Reversible(
+            data.asset,
+            0,
+            data.amount,
+            (("house/bonuses", -data.amount),),
+            data.grant_id,
+            None,
+            wagering=data.wagering or 0,
+            window=window,
         ),
     }
+
+
+def _attendance_claimed(after: Wallet, data: AttendanceClaimed, step: Step) -> dict[str, Item]:
+    _granted(after, data, step)
+    _count_own_grant(after, "attendance")
+    attendance = Attendance(step.event.time_us // DAY_US, data.streak)
+    after.attendance = {**after.attendance, data.asset: attendance}
+    return {}
+
+
+def _granted(after: Wallet, data: BonusGranted | AttendanceClaimed, step: Step) -> int:
+    """Add the grant, and its wagering. Returns the window of wagering."""
+    asset, amount, seq = data.asset, data.amount, step.position.seq
+    grant = Grant(data.grant_id, asset, amount, data.expires_at_us, seq, amount, False, str(step.position))
+    add_to_grant(after, grant)
+    return wagering.add(after, asset, data.wagering)
+
+
+def _count_own_grant(after: Wallet, kind: str) -> None:
+    after.own_grants = {**after.own_grants, kind: after.own_grants.get(kind, 0) + 1}
 
 
 def _bonus_expired(after: Wallet, data: BonusExpired, _step: Step) -> dict[str, Item]:
@@ -469,8 +494,12 @@ def _reversed(after: Wallet, data: Reversed, step: Step) -> dict[str, Item]:
     changed: dict[str, Item] = {key: replace(original, reversed=True)}
     if original.grant_id is not None:
         take_from_grants(after, {original.grant_id: original.bonus})
+    wagering.take_back(after, original.asset, original.window, original.wagering)
     if original.order_id is not None:
-        after.deposited = {**after.deposited, original.asset: after.deposited[original.asset] - original.cash}
+        after.deposited = {
+            **after.deposited,
+            original.asset: after.deposited[original.asset] - original.cash,
+        }
         changed[order_key(original.order_id)] = Order("deposit", "reversed", original.asset, original.cash, 0)
     return changed
 
@@ -542,6 +571,7 @@ _EVOLVE: dict[type[Any], Callable[[Wallet, Any, Step], dict[str, Item]]] = {
     TransferReturned: _transfer_concluded,
     BonusGranted: _bonus_granted,
     BonusExpired: _bonus_expired,
+    AttendanceClaimed: _attendance_claimed,
     Adjusted: _adjusted,
     AdjustmentProposed: _adjustment_proposed,
     AdjustmentApproved: _adjustment_resolved,

@@ -260,6 +260,8 @@ EventUserId = Annotated[
     ),
 ]
 EventId = Annotated[str, Meta(extra_json_schema={"pattern": published(ID_PATTERN)})]
+EventGrantId = Annotated[str, Meta(extra_json_schema={"pattern": "^[!-~]{1,128}$"})]
+"""A grant's id; that of the ledger's own begins with ``~``."""
 EventAsset = Annotated[
     str,
     Meta(description="The asset's code", examples=["INR"], extra_json_schema={"pattern": published(ASSET_PATTERN)}),
@@ -288,6 +290,30 @@ EventDigest = Annotated[
         extra_json_schema={"pattern": "^[0-9a-f]{64}$"},
     ),
 ]
+EventMoneyRules = Annotated[
+    str,
+    Meta(
+        description="SHA-256, in hex, of the rules of money flows that the event followed",
+        examples=["7c1e0c6fcd9a1f2c5c2e0d43f4a0d5a6a0b7be1e3f4f9d6c7b8a990011223344"],
+        extra_json_schema={"pattern": "^[0-9a-f]{64}$"},
+    ),
+]
+EventDay = Annotated[
+    str,
+    Meta(
+        description="The UTC day",
+        examples=["2026-11-23"],
+        extra_json_schema={"pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
+    ),
+]
+EventWagering = Annotated[
+    int,
+    Meta(
+        description=f"What the event adds to the stakes that a withdrawal needs, {_MINOR}; absent: nothing",
+        examples=[50_000],
+        extra_json_schema={"minimum": 1, "maximum": AMOUNT_MAX},
+    ),
+]
 EventAmount = Annotated[
     int,
     Meta(
@@ -310,14 +336,6 @@ EventUnboundedAmount = Annotated[
         description=f"Amount {_MINOR}; a sum, which may be larger than any amount",
         examples=[50_000],
         extra_json_schema={"minimum": 0},
-    ),
-]
-EventDay = Annotated[
-    str,
-    Meta(
-        description="A day, UTC",
-        examples=["2026-11-23"],
-        extra_json_schema={"pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
     ),
 ]
 EventAmountOrZero = Annotated[

@@ -53,6 +53,8 @@ class Bet(Struct, frozen=True, array_like=True, tag="b", gc=False):
     drawn: tuple[Drawn, ...] = ()
     day: int = 0
     of_game: GameBet | None = None
+    window: int = 0
+    """The window of wagering that counts the stake; 0: none."""
 
     @property
     def stake(self) -> int:
@@ -96,6 +98,9 @@ class Reversible(Struct, frozen=True, array_like=True, tag="r", gc=False):
     grant_id: str | None
     order_id: str | None
     reversed: bool = False
+    wagering: int = 0
+    window: int = 0
+    """What it added to the wagering of which window; 0: nothing."""
 
 
 class Outcome(Struct, frozen=True, array_like=True, tag="p", gc=False):

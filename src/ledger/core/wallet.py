@@ -30,11 +30,13 @@ class Limits(Struct, frozen=True, array_like=True, gc=False):
 
 
 class DayCount(Struct, frozen=True, array_like=True, gc=False):
-    """The sums staked and requested for withdrawal on the UTC day number ``day`` (days since 1970)."""
+    """The sums staked and requested for withdrawal on the UTC day number ``day`` (days since 1970), and how many
+    withdrawals were requested."""
 
     day: int
     staked: int = 0
     withdrawn: int = 0
+    requests: int = 0
 
 
 class PeriodCount(Struct, frozen=True, array_like=True, gc=False):
@@ -92,6 +94,21 @@ class FirstDeposit(Struct, frozen=True, array_like=True, gc=False):
     time_us: int
 
 
+class Wagering(Struct, frozen=True, array_like=True, gc=False):
+    """What must be staked before a withdrawal, and what was staked, in the current window. Windows count from 1."""
+
+    window: int = 0
+    required: int = 0
+    done: int = 0
+
+
+class Attendance(Struct, frozen=True, array_like=True, gc=False):
+    """The last attendance bonus: its UTC day number (days since 1970), and how many days in a row it ended."""
+
+    day: int
+    streak: int
+
+
 class Wallet(Struct, array_like=True, tag="w", gc=False):
     """One user's accounts, treated as a value: only ``evolve`` assigns to its members, in its own copy.
 
@@ -112,12 +129,16 @@ class Wallet(Struct, array_like=True, tag="w", gc=False):
     first_deposit: FirstDeposit | None = None
     played: dict[str, PeriodCount] = {}
     """Game → the count of its period that ends last, until the period is over."""
+    deposited: dict[str, int] = {}
+    """Asset → the sum of its deposits that are not reversed."""
+    wagering: dict[str, Wagering] = {}
+    own_grants: dict[str, int] = {}
+    """Kind → how many bonuses the ledger granted by its rules."""
+    attendance: dict[str, Attendance] = {}
     agent_level: int = 0
     turnover: tuple[Turnover, ...] = ()
     """What commissions are due for, the soonest first: of an asset the day that runs, and the day before until its
     delay is over."""
-    deposited: dict[str, int] = {}
-    """Asset → the sum of the deposits that are not reversed."""
     valid_in: tuple[str, ...] = ()
     """The assets in which the user's deposits have made the user a valid referral."""
     valid_referrals: dict[str, int] = {}

@@ -131,6 +131,7 @@ _OWN_ID: Final = {
     "hold_expired": "~expiry:",
     "bonus_expired": "~expiry:",
     "commission_due": "~commission:",
+    "bonus_granted": "~own:",
     "writer_opened": "~open:",
 }
 """Events whose ``command_id`` is this and their own seq."""

@@ -6,14 +6,14 @@ A *group* is the requests of one HTTP request, which get their responses togethe
 
 import asyncio
 from collections.abc import Callable
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 from msgspec import UNSET, Struct
 
-from ledger.core.commands import AnyFollowUp, Command
+from ledger.core.commands import COMMAND_TYPES, AnyFollowUp, Command
 from ledger.core.decide import needs
-from ledger.core.events import ADDED_BY_DECISION, COMMAND_OF, Event
+from ledger.core.events import COMMAND_OF, Event
 from ledger.core.position import Position
 from ledger.core.record import Decoded, MalformedRecord, decode, sha256_hex
 from ledger.core.rejections import Rejection
@@ -219,12 +219,17 @@ def response_to_repeated(request: Request, record: bytes, position: Position) ->
     return Accepted(record, position, sha256_hex(record), hit=True)
 
 
+_FIELDS_OF: Final = {command.__struct_config__.tag: command.__struct_encode_fields__ for command in COMMAND_TYPES}
+
+
 def differing_fields(command: Command, event: Event) -> tuple[str, ...]:
     """The names of the fields in which the command differs from the one that made the event."""
     requested = msgspec.to_builtins(command)
-    recorded = msgspec.to_builtins(event.data)
-    recorded["type"] = COMMAND_OF.get(event.data.type)
-    names = (requested.keys() | recorded.keys()) - ADDED_BY_DECISION - {"command_id", "private", "user_id"}
+    kind = COMMAND_OF.get(event.data.type, "")
+    asked_for = _FIELDS_OF.get(kind, ())  # the other members of the data were added by the decision
+    recorded = {name: value for name, value in msgspec.to_builtins(event.data).items() if name in asked_for}
+    recorded["type"] = kind
+    names = (requested.keys() | recorded.keys()) - {"command_id", "private", "user_id"}
     return tuple(sorted(name for name in names if requested.get(name, UNSET) != recorded.get(name, UNSET)))
 
 

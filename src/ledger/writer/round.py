@@ -12,7 +12,9 @@ Invariants:
 (6) a follow-up makes one event, or none if its event is there already; one that does not fit what its wallet sent
     raises PartitionsDisagree, and nothing is decided;
 (7) a request is not decided after its deadline;
-(8) the round ends at ``append_bytes``, by at most the last event: what is left waits for the next round.
+(8) the round ends at ``append_bytes``, by at most the last event and its consequences: what is left waits for the
+    next round;
+(9) the consequences of an event follow it directly, in the same append.
 """
 
 from collections.abc import Sequence
@@ -21,6 +23,7 @@ from typing import Final, NamedTuple
 from ledger.core.bet_events import PeriodCancelled, ResultRecorded
 from ledger.core.case import Case
 from ledger.core.commands import AnyFollowUp, ResolvePeriod, WalletFollowUp
+from ledger.core.consequences import CAUSES, consequences_of, decide_own_grant
 from ledger.core.decide import decide, expire
 from ledger.core.events import Event
 from ledger.core.evolve import balances_follow, evolve
@@ -135,6 +138,7 @@ class RoundDecider:
         their open bets. Other partitions work meanwhile. Returns the timers that are due at ``now_us``. Raises
         LedgerError."""
         state = self._state
+        await state.load_timers()
         due = state.take_due(now_us, TIMERS_PER_ROUND)
         keys = _keys_of(due, requests, follow_ups)
         resolutions = [waiting.follow_up for waiting in follow_ups if isinstance(waiting.follow_up, ResolvePeriod)]
@@ -251,6 +255,7 @@ class RoundDecider:
         assert type(decision) is Event, decision
         after, position = self._accept(decided, wallet, decision, items)
         decided.responses.append((request, Accepted(decided.records[-1].record, position, decided.head.sha256)))
+        after = self._consequences(decided, after, decision, position)
         if has_timers(after):  # money that came back to an expired grant, a hold that began expired
             self._expire_due(decided, after)
         return True
@@ -295,7 +300,9 @@ class RoundDecider:
                 reason = f"{follow_up.cause} concludes a transfer that {follow_up.user_id} did not send like this"
                 raise PartitionsDisagree(self._partition, decided.head.seq, reason)
         decided.finished.append(waiting)
-        self._accept(decided, wallet, decide_follow_up(follow_up, wallet, self._rules, decided.time_us), items)
+        event = decide_follow_up(follow_up, wallet, self._rules, decided.time_us)
+        after, position = self._accept(decided, wallet, event, items)
+        self._consequences(decided, after, event, position)
 
     def _resolve(self, decided: Round, waiting: FollowUpRequest, resolution: ResolvePeriod) -> None:
         """End the open bets of a period by its outcome, or as many as go into the round."""
@@ -333,6 +340,17 @@ class RoundDecider:
                 break
             wallet, _ = self._accept(decided, wallet, event, {})
             decided.expired += 1
+        return wallet
+
+    def _consequences(self, decided: Round, wallet: Wallet, event: Event, cause: Position) -> Wallet:
+        """Add the consequences of ``event``, which is at ``cause``. Returns the wallet after them."""
+        if type(event.data) not in CAUSES:
+            return wallet
+        for own in consequences_of(event, wallet, self._rules):
+            seq = decided.head.seq + 1
+            granted = decide_own_grant(own, wallet, self._rules, cause, decided.time_us, seq)
+            if granted is not None:
+                wallet, _ = self._accept(decided, wallet, granted, {})
         return wallet
 
     def _accept(

@@ -56,6 +56,8 @@ _READ_INLINE_MAX: Final = 4
 # The most timers of a partition in memory. Later ones stay in the layers below until these are used up.
 # Chosen: 65,536 are about 10 MB.
 _TIMERS_MAX: Final = 65_536
+_TIMERS_PAGE: Final = 8_192
+"""Timers that are loaded at once, in a thread. Chosen: a page takes it some ten milliseconds."""
 
 
 class _Unknown:
@@ -78,13 +80,22 @@ def open_bet_key(seq: int) -> str:
 
 
 def _timer_key(due_us: int, user_id: str) -> str:
-    # Expiries before 1970 are due as well; the clamp keeps the keys in the order of time.
+    # Expiries before 1970 are due as well; the clamp keeps the keys in the order of time. User ids are ASCII, so that
+    # keys and pairs have one order.
     return f"!t{max(due_us, 0):016d} {user_id}"
 
 
 def _timer_of(key: str) -> tuple[int, str]:
     due_us, user_id = key[2:].split(" ")
     return int(due_us), user_id
+
+
+def _nearest(
+    timers: list[tuple[int, str]], until: tuple[int, str] | None
+) -> tuple[list[tuple[int, str]], tuple[int, str] | None]:
+    """The nearer half of ``timers``, which are sorted and end before ``until``, and its end; all if they fit."""
+    half = _TIMERS_MAX // 2
+    return (timers, until) if len(timers) <= _TIMERS_MAX else (timers[:half], timers[half])
 
 
 class PartitionState:
@@ -105,8 +116,7 @@ class PartitionState:
         self._saving: dict[str, Value | None] = {}
         self._recent: dict[str, Wallet] = {}
         self._timers: list[tuple[int, str]] = []
-        self._timers_max = _TIMERS_MAX
-        self._timers_until_us: int | None = None  # later timers are not in memory; None: all are
+        self._timers_until: tuple[int, str] | None = (0, "")  # it and later ones are not in memory; None: all are
         generation = store.get_in_thread(partition, (_GENERATION_KEY,)).get(_GENERATION_KEY, 0)
         assert isinstance(generation, int), generation
         self.highest_generation = self._committed_generation = generation
@@ -331,65 +341,67 @@ class PartitionState:
     # --- timers --------------------------------------------------------------------------------------------------
 
     def next_due_us(self) -> int | None:
-        """When the next timer is due; None if there is none."""
-        return self._timers[0][0] if self._timers else None
+        """When the next timer is due, or the next ones must be loaded; None if there is none."""
+        if self._timers:
+            return self._timers[0][0]
+        return None if self._timers_until is None else self._timers_until[0]
 
     def set_timer(self, due_us: int, user_id: str) -> None:
         """Wake the partition's writer at ``due_us`` to expire what is due in the wallet."""
-        if self._timers_until_us is not None and due_us >= self._timers_until_us:
+        timer = (max(due_us, 0), user_id)  # as its key has it
+        if self._timers_until is not None and timer >= self._timers_until:
             return
-        heapq.heappush(self._timers, (due_us, user_id))
-        if len(self._timers) > self._timers_max:
-            self._keep_nearest_timers()
+        heapq.heappush(self._timers, timer)
+        if len(self._timers) > _TIMERS_MAX:
+            self._timers, self._timers_until = _nearest(sorted(self._timers), self._timers_until)
 
     def take_due(self, now_us: int, limit: int) -> list[tuple[int, str]]:
-        """Take at most ``limit`` timers that are due into the batch, which rolling back sets again.
+        """Take at most ``limit`` timers that are due into the batch, which rolling back sets again. The next timers
+        must be loaded, see ``load_timers``.
 
         A timer can be stale: the wallet itself says what is due.
         """
-        assert not self._undo, "timers are taken before other changes: a reload does not see those of the batch"
+        assert not self._undo, "timers are taken before other changes"
         due: list[tuple[int, str]] = []
         while self._timers and self._timers[0][0] <= now_us and len(due) < limit:
             due.append(heapq.heappop(self._timers))
-        if not self._timers and self._timers_until_us is not None:
-            self._load_timers()
         self._batch_due += due
         return due
 
-    def _load_timers(self) -> None:
-        """Load the next timers. Without a timer in memory the writer never wakes up to load the later ones: loading
-        continues if every timer of a page has been deleted since it was saved."""
-        self._load_page_of_timers()
-        while not self._timers and self._timers_until_us is not None:
-            self._load_page_of_timers()
+    async def load_timers(self) -> None:
+        """Between batches: load the next timers if all of those in memory were taken. A thread reads the disk, and
+        looks for timers among the changes. Raises LedgerError."""
+        assert not self._undo, "a reload does not see the timers of a batch"
+        while (first := self._first_not_loaded()) is not None:
+            # Taken before the disk is read: a checkpoint that ends meanwhile moves them to the disk.
+            layers = self._saving, self._changed.copy()
+            self._timers, self._timers_until = await asyncio.to_thread(self._page_of_timers, first, layers)
 
-    def _load_page_of_timers(self) -> None:
-        """Load all remaining timers, or the soonest, up to a time that no later timer shares."""
-        first = _timer_key(self._timers_until_us or 0, "")
-        limit = _TIMERS_MAX // 2
-        while True:
-            page = self._store.scan(self.partition, first, _TIMERS[1], limit)
-            timers = [_timer_of(key) for key, _ in page]
-            if len(page) < limit or timers[0][0] != timers[-1][0]:
-                break
-            limit *= 2
-        until_us = timers[-1][0] if len(page) == limit else None
-        wanted = set(timers)
-        for layer in (self._saving, self._changed):
+    def _load_timers(self) -> None:
+        """The same at the start, in any thread."""
+        while (first := self._first_not_loaded()) is not None:
+            self._timers, self._timers_until = self._page_of_timers(first, ())
+
+    def _first_not_loaded(self) -> str | None:
+        """The key at which the next page of timers begins; None if no page is needed now. Without a timer in memory
+        the writer never wakes up to load the later ones: loading continues if every timer of a page has been deleted
+        since it was saved."""
+        return None if self._timers or self._timers_until is None else _timer_key(*self._timers_until)
+
+    def _page_of_timers(
+        self, first: str, layers: Sequence[Mapping[str, Value | None]]
+    ) -> tuple[list[tuple[int, str]], tuple[int, str] | None]:
+        """The timers from the key ``first`` up to one that is not among them, which is returned too; None: to the
+        last one. ``layers``: the changes that may not be on the disk yet, the oldest first."""
+        page = self._store.scan(self.partition, first, _TIMERS[1], _TIMERS_PAGE)
+        saved = [_timer_of(key) for key, _ in page]
+        until = saved[-1] if len(page) == _TIMERS_PAGE else None
+        wanted = set(saved)
+        for layer in layers:
             for key, value in layer.items():
                 if key.startswith(_TIMERS[0]) and key >= first:
                     (wanted.discard if value is None else wanted.add)(_timer_of(key))
-        self._timers = sorted(timer for timer in wanted if until_us is None or timer[0] < until_us)
-        self._timers_until_us = until_us
-
-    def _keep_nearest_timers(self) -> None:
-        nearest = sorted(self._timers)
-        until_us = nearest[_TIMERS_MAX // 2][0]
-        kept = [timer for timer in nearest if timer[0] < until_us]
-        if kept:
-            self._timers, self._timers_until_us, self._timers_max = kept, until_us, _TIMERS_MAX
-        else:  # too many are due at the same time, and none can be left out: try again when they have doubled
-            self._timers_max = 2 * len(self._timers)
+        return _nearest(sorted(timer for timer in wanted if until is None or timer < until), until)
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 

@@ -64,6 +64,8 @@ class WalletOracle:
         self._granted: dict[str, Document] = {}
         self._stakes: dict[str, Document] = {}
         self._by_position: dict[str, tuple[str, str]] = {}
+        self._wagering: dict[str, list[tuple[int, str, int]]] = {}
+        self._added: dict[str, tuple[str, int]] = {}
 
     # --- the documents -------------------------------------------------------------------------------------------
 
@@ -91,7 +93,30 @@ class WalletOracle:
             "balances": balances,
             "limits": limits,
             "first_deposit": self._first_deposit,
+            **self._wagered(),
         }
+
+    def _wagered(self) -> Document:
+        """By asset, from all additions and stakes, each with the seq of its event: a window begins with the addition
+        that finds enough staked."""
+        wagering = {}
+        for asset, facts in self._wagering.items():
+            since, required, done = 0, 0, 0
+            for seq, kind, amount in facts:
+                if kind == "add":
+                    if done >= required:
+                        since, required, done = seq, 0, 0
+                    required += amount
+                elif kind == "stake":
+                    done += amount if since else 0
+                elif since and int(kind) >= since:  # undone: a stake, below 0, or an addition
+                    done, required = done + min(amount, 0), required - max(amount, 0)
+            if since:
+                wagering[asset] = {"required": required, "done": done, "remaining": max(required - done, 0)}
+        return {"wagering": wagering} if wagering else {}
+
+    def _wager(self, position: str, asset: str, kind: str, amount: int) -> None:
+        self._wagering.setdefault(asset, []).append((_seq(position), kind, amount))
 
     def balances(self) -> Document:
         """By asset, for each asset that was moved or limited so far."""
@@ -157,6 +182,9 @@ class WalletOracle:
             raise UnknownRecord(f"the record {position} is of type {event['type']}, which this program does not know")
         try:
             handler(self, position, event["time_us"], event["data"])
+            if "wagering" in event["data"]:
+                self._wager(position, event["data"]["asset"], "add", event["data"]["wagering"])
+                self._added[position] = event["data"]["asset"], event["data"]["wagering"]
             self._apply_to_adjustments(position, event)
             self._apply_postings(position, event)
         except (KeyError, TypeError, ValueError) as error:
@@ -244,6 +272,7 @@ class WalletOracle:
             "settled_at_us": None,
         }
         self._stakes[data["bet_id"]] = data["from"]
+        self._wager(position, data["asset"], "stake", data["stake"])
         for grant_id, amount in data["from"]["grants"]:
             self.grants[grant_id]["remaining"] -= amount
 
@@ -262,7 +291,9 @@ class WalletOracle:
     def _bet_cancelled(self, position: str, time_us: int, data: Document) -> None:
         if not data["before_bet"]:
             end = {"status": "cancelled", "settled_position": position, "settled_at_us": time_us}
-            self.bets[data["bet_id"]] |= end
+            bet = self.bets[data["bet_id"]]
+            bet |= end
+            self._wager(position, bet["asset"], str(_seq(bet["position"])), -bet["stake"])
             for grant_id, amount in self._stakes[data["bet_id"]]["grants"]:
                 self.grants[grant_id]["remaining"] += amount
 
@@ -310,8 +341,12 @@ class WalletOracle:
     def _transfer_returned(self, _position: str, time_us: int, data: Document) -> None:
         self.transfers[data["transfer_id"]] |= _resolved("returned", time_us, data)
 
+    def _attendance_claimed(self, position: str, time_us: int, data: Document) -> None:
+        self.grants[data["grant_id"]] = _grant("attendance", position, time_us, data)
+        self._granted[position] = {"asset": data["asset"], "amount": data["amount"], "reversed": False}
+
     def _bonus_granted(self, position: str, time_us: int, data: Document) -> None:
-        self.grants[data["grant_id"]] = _grant("grant", position, time_us, data)
+        self.grants[data["grant_id"]] = _grant(data.get("kind", "grant"), position, time_us, data)
         self._granted[position] = {
             **{name: data[name] for name in ("grant_id", "asset", "amount")},
             "reversed": False,
@@ -324,7 +359,10 @@ class WalletOracle:
     def _adjusted(self, position: str, _time_us: int, _data: Document) -> None:
         self._by_position[position] = ("adjustment", position)
 
-    def _reversed(self, _position: str, time_us: int, data: Document) -> None:
+    def _reversed(self, position: str, time_us: int, data: Document) -> None:
+        if data["position"] in self._added:
+            asset, added = self._added[data["position"]]
+            self._wager(position, asset, str(_seq(data["position"])), added)
         kind, name = self._by_position[data["position"]]
         if kind == "order":
             self.orders[name] |= _resolved("reversed", time_us, data)
@@ -403,6 +441,7 @@ _HANDLERS: Final[dict[str, Callable[[WalletOracle, str, int, Document], None]]] 
     "period_cancelled": WalletOracle._of_a_game,
     "bonus_granted": WalletOracle._bonus_granted,
     "bonus_expired": WalletOracle._bonus_expired,
+    "attendance_claimed": WalletOracle._attendance_claimed,
     "adjusted": WalletOracle._adjusted,
     "adjustment_proposed": WalletOracle._only_money,
     "adjustment_approved": WalletOracle._only_money,
@@ -417,6 +456,10 @@ _HANDLERS: Final[dict[str, Callable[[WalletOracle, str, int, Document], None]]] 
     "commission_due": WalletOracle._only_money,
     "commission_paid": WalletOracle._commission_paid,
 }
+
+
+def _seq(position: str) -> int:
+    return int(position.partition(":")[2])
 
 
 def _order(user_id: str, kind: str, position: str, time_us: int, data: Document) -> Document:

@@ -20,6 +20,8 @@ class DepositRow(Row):
 
     seq: int
     order_id: columns.Id
+    wagering: int = 0
+    """What it added to the wagering."""
 
 
 def needs(event: Event, buffer: RowBuffer) -> None:
@@ -29,7 +31,9 @@ def needs(event: Event, buffer: RowBuffer) -> None:
 
 def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
     if isinstance(event.data, Deposited):
-        buffer[DepositRow].add((position.seq,), DepositRow(position.seq, event.data.order_id))
+        buffer[DepositRow].add(
+            (position.seq,), DepositRow(position.seq, event.data.order_id, event.data.wagering or 0)
+        )
 
 
 def reversed_seq(data: Reversed) -> int:

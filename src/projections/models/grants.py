@@ -8,17 +8,21 @@ from msgspec import Meta, Struct
 from sqlalchemy import Select
 
 from ledger.core.bet_events import BetCancelled, BetPlaced, BetSettled
-from ledger.core.events import (
-    BonusExpired,
-    BonusGranted,
-    Deposited,
-    Event,
-    Reversed,
-)
+from ledger.core.bonus_events import AttendanceClaimed, BonusExpired, BonusGranted
+from ledger.core.events import Deposited, Event, Reversed
 from ledger.core.position import Position
 from projections.models.deposits import reversed_seq
 from projections.tables import columns
-from projections.tables.fields import Amount, AmountOrZero, AnyTimeUs, Asset, EventPosition, Id, NextCursor, TimeUs
+from projections.tables.fields import (
+    Amount,
+    AmountOrZero,
+    AnyTimeUs,
+    Asset,
+    EventPosition,
+    GrantId,
+    NextCursor,
+    TimeUs,
+)
 from projections.tables.model import Model
 from projections.tables.queries import (
     Conditions,
@@ -61,6 +65,8 @@ class GrantEventRow(Row):
     user_id: columns.UserId
     seq: int
     grant_id: columns.Id
+    wagering: int = 0
+    """What a grant by ``bonus_granted`` added to the wagering."""
 
 
 class GrantStakeRow(Row):
@@ -110,7 +116,11 @@ def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
         case Deposited() if data.bonus:
             _add(event, position, buffer, data.order_id, "deposit", data.asset, data.bonus, None)
         case BonusGranted():
-            _add(event, position, buffer, data.grant_id, "grant", data.asset, data.amount, data.expires_at_us)
+            kind = data.kind or "grant"
+            _add(event, position, buffer, data.grant_id, kind, data.asset, data.amount, data.expires_at_us)
+            buffer[GrantEventRow].edit((user_id, position.seq)).wagering = data.wagering or 0
+        case AttendanceClaimed():
+            _add(event, position, buffer, data.grant_id, "attendance", data.asset, data.amount, data.expires_at_us)
         case BetPlaced() if data.source.grants:
             for grant_id, amount in data.source.grants:
                 buffer[GrantRow].edit((user_id, grant_id)).remaining -= amount
@@ -164,7 +174,7 @@ MODEL: Final = Model(
     fold,
     needs,
     then_needs,
-    of=(Deposited, BonusGranted, BetPlaced, BetSettled, BetCancelled, BonusExpired, Reversed),
+    of=(Deposited, BonusGranted, AttendanceClaimed, BetPlaced, BetSettled, BetCancelled, BonusExpired, Reversed),
 )
 
 
@@ -175,11 +185,23 @@ class BonusGrant(Struct, gc=False):
     """Bonus money that was given to a wallet."""
 
     grant_id: Annotated[
-        Id, Meta(description="The grant's id; of a deposit's bonus the deposit's order_id", examples=["welcome-1"])
+        GrantId,
+        Meta(
+            description=(
+                "The grant's id; of a deposit's bonus the deposit's order_id; the ledger's own begin with `~`"
+            ),
+            examples=["welcome-1"],
+        ),
     ]
     kind: Annotated[
-        Literal["deposit", "grant"],
-        Meta(description="`deposit`: the bonus of a deposit; `grant`: of `grant_bonus`", examples=["grant"]),
+        Literal["deposit", "grant", "registration", "first_deposit", "invitation", "attendance"],
+        Meta(
+            description=(
+                "`deposit`: the bonus of a deposit; `grant`: of `grant_bonus`; `attendance`: of `claim_attendance`; "
+                "the others were granted by the ledger itself, by its rules"
+            ),
+            examples=["grant"],
+        ),
     ]
     asset: Asset
     amount: Annotated[Amount, Meta(description="What was granted, in the asset's minor unit", examples=[2_500])]

@@ -10,12 +10,12 @@ from msgspec import Meta, Struct
 from sqlalchemy import Select, select
 
 from ledger.core.bet_events import BetCancelled, BetPlaced, BetSettled
+from ledger.core.bonus_events import AttendanceClaimed, BonusGranted
 from ledger.core.commission_events import CommissionPaid
 from ledger.core.events import (
     HOUSE_BONUSES,
     HOUSE_DEPOSITS,
     HOUSE_WITHDRAWALS,
-    BonusGranted,
     Deposited,
     Event,
     Reversed,
@@ -67,7 +67,9 @@ def needs(event: Event, buffer: RowBuffer) -> None:
     match event.data:
         case BetPlaced(asset=asset, game=game):
             buffer[StatisticsRow].want((event.user_id, asset, game))
-        case Deposited() | BonusGranted() | CommissionPaid() | Reversed() | WithdrawalApproved():
+        case (
+            Deposited() | BonusGranted() | AttendanceClaimed() | CommissionPaid() | Reversed() | WithdrawalApproved()
+        ):
             for asset in event.balances:
                 buffer[StatisticsRow].want((event.user_id, asset, ""))
 
@@ -108,7 +110,7 @@ def fold(event: Event, _position: Position, buffer: RowBuffer) -> None:
             if data.bonus:
                 row.bonuses_count += 1
                 row.bonuses = plus(row.bonuses, data.bonus)
-        case BonusGranted():
+        case BonusGranted() | AttendanceClaimed():
             row = _money(event, buffer, data.asset)
             row.bonuses_count += 1
             row.bonuses = plus(row.bonuses, data.amount)
@@ -147,7 +149,17 @@ MODEL: Final = Model(
     fold,
     needs,
     then_needs,
-    of=(BetPlaced, BetSettled, BetCancelled, Deposited, BonusGranted, CommissionPaid, WithdrawalApproved, Reversed),
+    of=(
+        BetPlaced,
+        BetSettled,
+        BetCancelled,
+        Deposited,
+        BonusGranted,
+        AttendanceClaimed,
+        CommissionPaid,
+        WithdrawalApproved,
+        Reversed,
+    ),
 )
 
 

@@ -3,11 +3,25 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
-from msgspec import UNSET, Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 from sqlalchemy import Select, select
 
-from ledger.core.events import Deposited, Event, LimitsSet, WalletClosed, WalletFrozen, WalletOpened, WalletUnfrozen
+from ledger.core.bet_events import BetCancelled, BetPlaced
+from ledger.core.bonus_events import AttendanceClaimed, BonusGranted
+from ledger.core.events import (
+    Deposited,
+    Event,
+    LimitsSet,
+    Reversed,
+    WalletClosed,
+    WalletFrozen,
+    WalletOpened,
+    WalletUnfrozen,
+)
 from ledger.core.position import Position
+from projections.models.bets import BetRow
+from projections.models.deposits import DepositRow, reversed_seq
+from projections.models.grants import GrantEventRow
 from projections.tables import columns
 from projections.tables.fields import (
     Amount,
@@ -17,13 +31,14 @@ from projections.tables.fields import (
     Buckets,
     EventPosition,
     Id,
+    Sum,
     TimeUs,
     UserId,
 )
 from projections.tables.model import Model
 from projections.tables.queries import Conditions, Query, Rows, UserRead, fields_of, of_one_user
 from projections.tables.row_buffer import RowBuffer
-from projections.tables.rows import Row
+from projections.tables.rows import Row, plus
 from projections.tables.tables import Tables
 
 # --- rows and fold --------------------
@@ -47,8 +62,9 @@ class WalletRow(Row):
 
 
 class AssetRow(Row):
-    """A wallet's buckets and limits of one asset, in minor units. It exists from the first event on that moved
-    or limited the asset, at ``since_us``. A limit of None is no limit."""
+    """A wallet's buckets, limits and wagering of one asset, in minor units. It exists from the first event on that
+    moved or limited the asset, at ``since_us``. A limit of None is no limit. What is staked in a window has no bound:
+    it is a decimal text."""
 
     table = "asset"
     key_length = 2
@@ -63,6 +79,10 @@ class AssetRow(Row):
     balance_max: int | None = None
     stake_max_per_day: int | None = None
     withdrawal_max_per_day: int | None = None
+    wagering_since: int | None = None
+    """The seq of the event that began the window of wagering; None: nothing was ever required."""
+    wagering_required: int = 0
+    wagering_done: columns.Sum = "0"
 
 
 def needs(event: Event, buffer: RowBuffer) -> None:
@@ -83,6 +103,7 @@ def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
     for asset, balance in event.balances.items():
         row = buffer[AssetRow].edit_or_add((user_id, asset), event.time_us)
         row.cash, row.bonus, row.held = balance.cash, balance.bonus, balance.held
+        _wager(event, position, buffer, row)
     match data:
         case LimitsSet():
             _limit(event, data, buffer)
@@ -100,6 +121,35 @@ def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
             wallet.first_time_us = event.time_us
         case WalletFrozen() | WalletUnfrozen() | WalletClosed():
             buffer[WalletRow].edit((user_id,)).status = _STATUS_AFTER[type(data)]
+
+
+def _wager(event: Event, position: Position, buffer: RowBuffer, row: AssetRow) -> None:
+    """Wagering is kept as the writer keeps it: a cancelled bet or a reversed event counts no more if it is not older
+    than the window."""
+    data = event.data
+    match data:
+        case BetPlaced() if row.wagering_since is not None:
+            row.wagering_done = plus(row.wagering_done, data.stake)
+        case BetCancelled() if row.wagering_since is not None:
+            bet = buffer[BetRow].get((event.user_id, data.bet_id))
+            assert bet is not None, event
+            if bet.seq > row.wagering_since:
+                row.wagering_done = plus(row.wagering_done, -bet.stake)
+        case Deposited() | BonusGranted() | AttendanceClaimed() if data.wagering is not None:
+            if int(row.wagering_done) >= row.wagering_required:
+                row.wagering_since, row.wagering_required, row.wagering_done = position.seq, 0, "0"
+            row.wagering_required += data.wagering
+        case Reversed() if row.wagering_since is not None and reversed_seq(data) >= row.wagering_since:
+            row.wagering_required -= _added_by(event.user_id, reversed_seq(data), buffer)
+
+
+def _added_by(user_id: str, seq: int, buffer: RowBuffer) -> int:
+    """What the deposit or the grant at ``seq`` added to the wagering."""
+    deposit = buffer[DepositRow].get((seq,))
+    if deposit is not None:
+        return deposit.wagering
+    granted = buffer[GrantEventRow].get((user_id, seq))
+    return 0 if granted is None else granted.wagering
 
 
 def _limit(event: Event, data: LimitsSet, buffer: RowBuffer) -> None:
@@ -154,6 +204,16 @@ class Limits(Struct, gc=False):
     ]
 
 
+class Wagering(Struct, gc=False):
+    """What must be staked of an asset before a withdrawal, in the asset's minor unit."""
+
+    required: Annotated[AmountOrZero, Meta(description="What must be staked in this window", examples=[50_000])]
+    done: Annotated[
+        Sum, Meta(description="What was staked in this window; it may exceed what is required", examples=[10_000])
+    ]
+    remaining: Annotated[AmountOrZero, Meta(description="What is still to be staked", examples=[40_000])]
+
+
 class FirstDeposit(Struct, gc=False):
     """The wallet's first deposit."""
 
@@ -179,6 +239,10 @@ class Wallet(Struct, gc=False):
     balances: Annotated[dict[AssetText, Available], Meta(description="Asset to balance")]
     limits: Annotated[dict[AssetText, Limits], Meta(description="Asset to limits")]
     first_deposit: Annotated[FirstDeposit | None, Meta(description="null before the first deposit")]
+    wagering: Annotated[
+        dict[AssetText, Wagering] | UnsetType,
+        Meta(description="Asset to wagering; absent unless a deposit or a bonus had to be staked by the rules"),
+    ] = UNSET
 
 
 # --- reads
@@ -192,12 +256,14 @@ def assets_statement(tables: Tables, _: Conditions) -> Select[Any]:
 def document(row: Sequence[Any], assets: Rows) -> Wallet:
     """Of the fields of a ``WalletRow``, and the rows of ``assets_statement``."""
     user_id, status, opened_at_us, referrer_id, order_id, asset, amount, position, time_us = row
-    balances, limits = {}, {}
-    for name, _, cash, bonus, held, credit_limit, *maxima in assets:
+    balances, limits, wagering = {}, {}, {}
+    for name, _, cash, bonus, held, credit_limit, *maxima, since, required, staked in assets:
         balances[name] = available(cash, bonus, held, credit_limit)
         limits[name] = Limits(credit_limit, *maxima)
+        if since is not None:
+            wagering[name] = Wagering(required, int(staked), max(required - int(staked), 0))
     first = None if order_id is None else FirstDeposit(order_id, asset, amount, position, time_us)
-    return Wallet(user_id, status, opened_at_us, referrer_id, balances, limits, first)
+    return Wallet(user_id, status, opened_at_us, referrer_id, balances, limits, first, wagering or UNSET)
 
 
 WALLET: Final = UserRead(Query(assets_statement), lambda user, rows: document(user.wallet, rows))

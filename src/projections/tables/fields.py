@@ -18,6 +18,7 @@ UserId = Annotated[
     Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.:@-]{0,63}$", description="The wallet's user", examples=["player-15"]),
 ]
 Id = Annotated[str, Meta(pattern="^[!-}][!-~]{0,127}$")]
+GrantId = Annotated[str, Meta(pattern="^[!-~]{1,128}$")]
 CommandId = Annotated[
     str, Meta(pattern="^[!-~]{1,128}$", description="The command that caused the event", examples=["c-4"])
 ]

@@ -420,6 +420,31 @@ class BlockingCommands:
             deadline_s=deadline_s,
         )
 
+    def claim_attendance(
+        self,
+        user_id: str,
+        *,
+        asset: str,
+        command_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        private: Mapping[str, str] | None = None,
+        deadline_s: float | None = None,
+    ) -> Result:
+        """Claims the attendance bonus of the UTC day, which grows with the days in a row, as the rules say.
+        `asset`: Code of a declared asset; another gets `unknown_asset`.
+        """
+        return self.post(
+            {
+                "type": "claim_attendance",
+                "user_id": user_id,
+                "asset": asset,
+                "command_id": command_id,
+                "metadata": metadata,
+                "private": private,
+            },
+            deadline_s=deadline_s,
+        )
+
     def adjust(
         self,
         user_id: str,

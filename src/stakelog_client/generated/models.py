@@ -206,10 +206,12 @@ class BonusGrant(Struct, frozen=True, kw_only=True):
     """Bonus money that was given to a wallet."""
 
     grant_id: str
-    """The grant's id; of a deposit's bonus the deposit's order_id"""
+    """The grant's id; of a deposit's bonus the deposit's order_id; the ledger's own begin with `~`"""
 
     kind: str
-    """`deposit`: the bonus of a deposit; `grant`: of `grant_bonus`"""
+    """`deposit`: the bonus of a deposit; `grant`: of `grant_bonus`; `attendance`: of `claim_attendance`; the
+    others were granted by the ledger itself, by its rules
+    """
 
     asset: str
     """The asset's code"""
@@ -742,6 +744,9 @@ class ListedWallet(Struct, frozen=True, kw_only=True):
     first_deposit: FirstDeposit | None
     """null before the first deposit"""
 
+    wagering: dict[str, Wagering] | None = None
+    """Asset to wagering; absent unless a deposit or a bonus had to be staked by the rules"""
+
 
 class Order(Struct, frozen=True, kw_only=True):
     """A deposit or a withdrawal."""
@@ -1124,6 +1129,19 @@ class Transfers(Struct, frozen=True, kw_only=True):
     as_of: AsOf
 
 
+class Wagering(Struct, frozen=True, kw_only=True):
+    """What must be staked of an asset before a withdrawal, in the asset's minor unit."""
+
+    required: int
+    """What must be staked in this window"""
+
+    done: int
+    """What was staked in this window; it may exceed what is required"""
+
+    remaining: int
+    """What is still to be staked"""
+
+
 class Wallet(Struct, frozen=True, kw_only=True):
     """A wallet. An asset appears once it was moved or limited."""
 
@@ -1149,6 +1167,9 @@ class Wallet(Struct, frozen=True, kw_only=True):
     """null before the first deposit"""
 
     as_of: AsOf
+
+    wagering: dict[str, Wagering] | None = None
+    """Asset to wagering; absent unless a deposit or a bonus had to be staked by the rules"""
 
 
 class Wallets(Struct, frozen=True, kw_only=True):

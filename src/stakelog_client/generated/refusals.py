@@ -96,6 +96,10 @@ class AlreadyResolved(Refused):
     """Already resolved (status 409)."""
 
 
+class AlreadyClaimed(Refused):
+    """Already claimed (status 409)."""
+
+
 class ResultAlreadyRecorded(Refused):
     """Result already recorded (status 409)."""
 
@@ -212,6 +216,22 @@ class CannotReverse(Refused):
     """Event cannot be reversed (status 422)."""
 
 
+class NotEligible(Refused):
+    """Not eligible (status 422)."""
+
+
+class WithdrawalOutOfBounds(Refused):
+    """Withdrawal out of bounds (status 422)."""
+
+
+class WithdrawalsPerDayExceeded(Refused):
+    """Too many withdrawals today (status 422)."""
+
+
+class WageringIncomplete(Refused):
+    """Wagering incomplete (status 422)."""
+
+
 BY_CODE: Final[dict[str, type[Refused]]] = {
     "malformed_request": MalformedRequest,
     "unauthenticated": Unauthenticated,
@@ -235,6 +255,7 @@ BY_CODE: Final[dict[str, type[Refused]]] = {
     "grant_id_reused": GrantIdReused,
     "adjustment_id_reused": AdjustmentIdReused,
     "already_resolved": AlreadyResolved,
+    "already_claimed": AlreadyClaimed,
     "result_already_recorded": ResultAlreadyRecorded,
     "wallet_not_open": WalletNotOpen,
     "wallet_already_open": WalletAlreadyOpen,
@@ -264,4 +285,8 @@ BY_CODE: Final[dict[str, type[Refused]]] = {
     "same_wallet": SameWallet,
     "same_actor": SameActor,
     "cannot_reverse": CannotReverse,
+    "not_eligible": NotEligible,
+    "withdrawal_out_of_bounds": WithdrawalOutOfBounds,
+    "withdrawals_per_day_exceeded": WithdrawalsPerDayExceeded,
+    "wagering_incomplete": WageringIncomplete,
 }

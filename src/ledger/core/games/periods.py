@@ -64,11 +64,6 @@ def name_of(start_us: int) -> str:
     return (_EPOCH + timedelta(microseconds=start_us)).strftime("%Y%m%dT%H%M%SZ")
 
 
-def day_text(day: int) -> str:
-    """The ISO date of a day number (days since 1970, UTC)."""
-    return (_EPOCH + timedelta(days=day)).date().isoformat()
-
-
 def issue_of(number: int, length_s: int, start_us: int) -> str:
     """The issue number shown to players: the day, the game's code of five digits, the index of the day from 0001.
 

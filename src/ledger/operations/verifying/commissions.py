@@ -20,6 +20,10 @@ _E9: Final = 1_000_000_000
 _AMOUNT_MAX: Final = 2**53 - 1
 
 
+def _referral_valid(book: Book, event: Record, _: Any, __: LookUp) -> None:
+    book.flows.may_cause(event)
+
+
 def _commission_due(book: Book, event: Record, data: Any, _: LookUp) -> None:
     due = book.turnover.pop((event.user_id, data.asset, data.day, data.rules), None)
     if due is None:
@@ -53,6 +57,7 @@ def _commission_paid(book: Book, event: Record, data: Any, _: LookUp) -> Move | 
 
 
 COMMISSIONS: Final[dict[str, Handler]] = {
+    "referral_valid": _referral_valid,
     "commission_due": _commission_due,
     "commission_paid": _commission_paid,
 }

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from msgspec import UNSET, UnsetType
 
+from ledger.operations.verifying.money_flows import MoneyFlows, wrong_wagering
 from ledger.operations.verifying.records import Buckets, Posting, Record
 
 _DEPOSITS: Final = "house/deposits"
@@ -84,6 +85,7 @@ class Book:
         self.turnover: dict[tuple[str, str, str, str], tuple[int, int, int]] = {}
         """(wallet, asset, day, rules) → the stakes that earn a commission, when it is due, the seq of the last."""
         self.carried_e9: dict[tuple[str, str], int] = {}
+        self.flows = MoneyFlows()
 
     @property
     def open_items(self) -> int:
@@ -151,6 +153,11 @@ def _amount(value: int, least: int = 1) -> int:
     return value
 
 
+def _nothing_wrong(reason: str | None) -> None:
+    if reason is not None:
+        raise Mismatch(reason)
+
+
 def _cash(event: Record) -> str:
     return f"wallet/{event.user_id}/cash"
 
@@ -187,8 +194,15 @@ def _adjust(event: Record, asset: str, amount: int) -> Move:
 # --- one function for each event type that moves money or is remembered ---------------------------------------------
 
 
+def _opened(book: Book, event: Record, _: Any, __: LookUp) -> None:
+    book.flows.may_cause(event)
+
+
 def _deposited(book: Book, event: Record, data: Any, _: LookUp) -> Move:
     asset, amount = data.asset, _amount(data.amount)
+    _nothing_wrong(wrong_wagering(data))
+    if data.first_deposit:
+        book.flows.may_cause(event)
     postings = [(_DEPOSITS, asset, -amount), (_cash(event), asset, amount)]
     if not data.bonus:
         return postings, asset, amount, 0, 0
@@ -370,6 +384,13 @@ def _transfer_arrived(_: Book, event: Record, data: Any, __: LookUp) -> Move:
 
 
 def _bonus_granted(book: Book, event: Record, data: Any, _: LookUp) -> Move:
+    _nothing_wrong(book.flows.granted(event))
+    book.add_to_grant(event, data.grant_id, data.asset, _amount(data.amount))
+    return into_wallet(event, _BONUSES, data.asset, 0, data.amount)
+
+
+def _attendance_claimed(book: Book, event: Record, data: Any, _: LookUp) -> Move:
+    _nothing_wrong(book.flows.attended(event))
     book.add_to_grant(event, data.grant_id, data.asset, _amount(data.amount))
     return into_wallet(event, _BONUSES, data.asset, 0, data.amount)
 
@@ -434,6 +455,7 @@ def moves_nothing(_: Book, __: Record, ___: Any, ____: LookUp) -> None:
 
 
 HANDLERS: Final[dict[str, Handler]] = {
+    "wallet_opened": _opened,
     "deposited": _deposited,
     "withdrawal_requested": _withdrawal_requested,
     "withdrawal_approved": _withdrawal_approved,
@@ -450,6 +472,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     "transfer_returned": _transfer_arrived,
     "bonus_granted": _bonus_granted,
     "bonus_expired": _bonus_expired,
+    "attendance_claimed": _attendance_claimed,
     "adjusted": _adjusted,
     "adjustment_proposed": _adjustment_proposed,
     "adjustment_approved": _adjustment_approved,

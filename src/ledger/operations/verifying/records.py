@@ -56,6 +56,8 @@ class Deposited(_Data, kw_only=True):
     order_id: str
     private: Text = UNSET
     referral_rules: Text = UNSET
+    rules: Text = UNSET
+    wagering: Amount = UNSET
 
 
 class WithdrawalRequested(_Data, kw_only=True):
@@ -64,6 +66,7 @@ class WithdrawalRequested(_Data, kw_only=True):
     metadata: Metadata = UNSET
     order_id: str
     private: Text = UNSET
+    rules: Text = UNSET
 
 
 class WithdrawalResolved(_Data, kw_only=True):
@@ -193,10 +196,14 @@ class TransferReturned(_Data, kw_only=True):
 class BonusGranted(_Data, kw_only=True):
     amount: int
     asset: str
+    cause: Text = UNSET
     expires_at_us: Amount = UNSET
     grant_id: str
+    kind: Text = UNSET
     metadata: Metadata = UNSET
     private: Text = UNSET
+    rules: Text = UNSET
+    wagering: Amount = UNSET
 
 
 class BonusExpired(_Data, kw_only=True):
@@ -204,6 +211,19 @@ class BonusExpired(_Data, kw_only=True):
     asset: str
     cause: str
     grant_id: str
+
+
+class AttendanceClaimed(_Data, kw_only=True):
+    amount: int
+    asset: str
+    day: str
+    expires_at_us: Amount = UNSET
+    grant_id: str
+    metadata: Metadata = UNSET
+    private: Text = UNSET
+    rules: str
+    streak: int
+    wagering: Amount = UNSET
 
 
 class Adjusted(_Data, kw_only=True):
@@ -339,6 +359,7 @@ _DATA: Final[dict[str, type[_Data]]] = {
     "transfer_returned": TransferReturned,
     "bonus_granted": BonusGranted,
     "bonus_expired": BonusExpired,
+    "attendance_claimed": AttendanceClaimed,
     "adjusted": Adjusted,
     "adjustment_proposed": AdjustmentProposed,
     "adjustment_approved": AdjustmentResolved,
@@ -371,6 +392,7 @@ _COMMANDS: Final = {
     "hold_released": ("release_hold", ("hold_id", "metadata")),
     "transfer_sent": ("transfer", ("amount", "asset", "metadata", "to_user_id", "transfer_id")),
     "bonus_granted": ("grant_bonus", ("amount", "asset", "expires_at_us", "grant_id", "metadata")),
+    "attendance_claimed": ("claim_attendance", ("asset", "metadata")),
     "adjusted": ("adjust", ("amount", "asset", "metadata", "reason")),
     "adjustment_proposed": ("propose_adjustment", ("adjustment_id", "amount", "asset", "metadata", "reason")),
     "adjustment_approved": ("approve_adjustment", ("adjustment_id", "metadata", "reason")),
@@ -392,8 +414,8 @@ _COMMANDS: Final = {
 OWN_TYPES: Final = frozenset(_DATA.keys() - _COMMANDS.keys())
 """The types of the ledger's own events: no command makes them."""
 
-ALSO_OWN_TYPES: Final = frozenset({"bet_settled", "bet_cancelled"})
-"""The types that a command makes, or the ledger itself by the outcome of a period."""
+ALSO_OWN_TYPES: Final = frozenset({"bet_settled", "bet_cancelled", "bonus_granted"})
+"""The types that a command makes, or the ledger itself, by the outcome of a period or by its rules."""
 
 
 class Record(Struct, forbid_unknown_fields=True, gc=False):

@@ -37,6 +37,7 @@ KEYS: Final[dict[str, KeyOf]] = {
     "hold_placed": lambda user_id, data: (user_id, "hold_id", data.hold_id),
     "transfer_sent": lambda user_id, data: (user_id, "transfer_id", data.transfer_id),
     "bonus_granted": lambda user_id, data: (user_id, "grant_id", data.grant_id),
+    "attendance_claimed": lambda user_id, data: (user_id, "grant_id", data.grant_id),
     "adjustment_proposed": lambda user_id, data: (user_id, "adjustment_id", data.adjustment_id),
     "result_recorded": lambda user_id, data: (user_id, "period", data.period),
     "period_cancelled": lambda user_id, data: (user_id, "period", data.period),
