@@ -50,7 +50,8 @@ check: setup ## check format, lint, security and types, and run the fast tests: 
 	@$(BIN)/ruff check src schemas tests deploy
 	@$(BIN)/bandit -q -c pyproject.toml -r src/api src/ledger src/projections src/http_client
 	@$(BIN)/mypy
-	@$(BIN)/pytest -n 4 -m "not system"
+	@# Each worker imports all tests that it may run: three of them, without the system tests and what only these need.
+	@$(BIN)/pytest -n 3 -m "not system" --ignore tests/system -p no:schemathesis -p no:faker -p no:anyio
 
 test: setup ## run everything: checks, and all tests on real processes and real servers
 	@$(BIN)/ruff format --check src schemas tests deploy

@@ -23,7 +23,7 @@ from ledger.core.commands import COMMAND_TYPES
 from ledger.core.games.rules import BUILT_IN
 from ledger.core.record import EMPTY, EMPTY_SHA256, Head
 from ledger.operations.seals import seal_line
-from schemas.generate.played import PARTITION, Example, first_of_each_type, play
+from schemas.generate.played import PARTITION, USER, Example, first_of_each_type, play
 from schemas.generate.played_reads import responses
 
 _EXAMPLE_KEY: Final = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="
@@ -97,6 +97,11 @@ def _audit(played: list[Example]) -> dict[str, Any]:
         "record": json.loads(deposit.record),
         "records": "".join(f"{example.record}\n" for example in played[:2]),
         "partitions": {"items": [end]},
+        "referral_code": {
+            "code": "AGENT-17",
+            "user_id": USER,
+            "as_of": {"position": f"{PARTITION}:42", "lag_ms": 0},
+        },
         "games": to_builtins(games_of([BUILT_IN.games["wingo_30s"]])),
         "seals": {"items": [json.loads(seal)], "next_cursor": None},
     }

@@ -27,10 +27,12 @@ START_US: Final = 1_795_438_800_000_000
 ASSETS: Final = parse_assets("INR:2,USDT:6,GOLD:0")
 
 USER: Final = "player-15"
+GIFT: Final = "diwali-1"
+"""Its stream is in partition 3 of 4, and of 16."""
+_ACTORS: Final = dict.fromkeys(("approve_adjustment", "create_gift", "close_gift"), "back-office:meera")
 _RULES: Final = book_of(
     BUILT_IN.games, money=read_rules('{"money": {"INR": {"attendance": [700, 2000, 10000]}}}', ASSETS).money
 )
-_ACTORS: Final = {"approve_adjustment": "back-office:meera"}
 
 _COMMANDS: Final[tuple[dict[str, Any], ...]] = (
     {"type": "open_wallet", "referrer_id": "agent-1"},
@@ -93,6 +95,8 @@ _COMMANDS: Final[tuple[dict[str, Any], ...]] = (
     {"type": "freeze_wallet", "reason": "a chargeback is examined"},
     {"type": "unfreeze_wallet", "reason": "the chargeback was withdrawn"},
     {"type": "set_agent_level", "level": 1},
+    {"type": "claim_gift", "code": GIFT},
+    {"type": "claim_referral_code", "code": "AGENT-17"},
 )
 
 
@@ -126,6 +130,20 @@ def play() -> list[Example]:
     ):
         played.wait_until(START_US + (seconds + 32) * 1_000_000)
         found.append(played.post({**outcome, "command_id": f"c-{seconds}", "user_id": "game:wingo_30s"}))
+    for command_id, of_gift in (
+        (
+            "c-1",
+            {
+                "type": "create_gift",
+                "asset": "INR",
+                "amount": 100_000,
+                "claims": 100,
+                "expires_at_us": START_US + 7 * 86_400_000_000,
+            },
+        ),
+        ("c-2", {"type": "close_gift", "reason": "the campaign is over"}),
+    ):
+        found.append(played.post({**of_gift, "command_id": command_id, "user_id": f"gift:{GIFT}"}))
     return found
 
 

@@ -15,14 +15,14 @@ from sqlalchemy.dialects import sqlite
 from api.http.consistency import body_of
 from ledger.core.games.rules import BUILT_IN
 from ledger.core.record import EMPTY, Head
-from projections.models import FOLDS, ROW_TYPES, VERSION
+from projections.models import FOLDS, ROW_TYPES, VERSION, house
 from projections.projecting.partition import continue_chain
 from projections.reads.queries import Found, Reads, at_once
 from projections.storage.common import create_table, ready
 from projections.tables.queries import Query, Rows
 from projections.tables.row_buffer import RowBuffer
 from projections.tables.tables import CHECKPOINT, COMMON, GENERATION, Tables
-from schemas.generate.played import PARTITION, START_US, USER, Example
+from schemas.generate.played import GIFT, PARTITION, START_US, USER, Example
 
 PARTITIONS: Final = 4
 """Chosen: few enough to name them all in ``as_of``; the wallets are in partition 3 of 4, as of 16."""
@@ -48,10 +48,12 @@ _ASKED: Final[dict[str, Asked]] = {
     "transfer": lambda reads: reads.transfer(USER, "tr-1"),
     "statistics": lambda reads: reads.statistics(USER),
     "referrals": lambda reads: reads.referrals(USER),
+    "gift": lambda reads: reads.gift(GIFT),
     "orders": lambda reads: reads.orders({"kind": "withdrawal"}, 1, None),
     "order": lambda reads: reads.order(USER, "wd-1"),
     "leaderboard": lambda reads: reads.leaderboard("staked_week", "INR", START_US, 50),
     "periods": lambda reads: reads.periods(_GAME, 2, None),
+    "house": lambda reads: reads.house("INR", house.Hours(0, 2**31 - 1), None, "day"),
     "period": lambda reads: reads.period(_GAME, "20261123T130000Z"),
 }
 """Name of the example → the read that gives it."""

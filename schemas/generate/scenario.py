@@ -1,4 +1,4 @@
-"""A scenario of seven wallets over four partitions with every event type, and the commands that are refused after it.
+"""A scenario of nine wallets over four partitions with every event type, and the commands that are refused after it.
 
 ``schemas.generate`` runs it on a real node and publishes the records, so that an implementation in another language
 can be compared byte for byte. ``@<command_id>`` is the position in the response to an earlier command.
@@ -34,6 +34,7 @@ def _inr(amount: int) -> dict[str, Any]:
 _BET: Final[dict[str, Any]] = {"game": "external", "asset": "INR"}
 _USDT_BET: Final[dict[str, Any]] = {"game": "external", "asset": "USDT"}
 GAME: Final = "game:wingo_30s"
+GIFT: Final = "gift:diwali"
 _WINGO: Final[dict[str, Any]] = {"game": "wingo_30s", "period": "20261123T130130Z", "asset": "INR"}
 _FIVE_D: Final[dict[str, Any]] = {"game": "5d_1m", "period": "20261123T130200Z", "asset": "INR"}
 _BLOCK: Final[dict[str, Any]] = {
@@ -221,6 +222,18 @@ SCENARIO: Final[tuple[Step, ...]] = (
     _at(183.6, "mila", "place_bet", "bet-2", bet_id="b2", period="", selection="x", stake=205_000, **_BET | _USDT),
     _at(183.7, "mila", "request_withdrawal", "out-1", order_id="wd-1", amount=200_000, **_USDT),
     _at(184, "bob", "place_bet", "bet-4", bet_id="b11", selection="A:odd", stake=10, **_FIVE_D | {"period": _NOW}),
+    # A gift of three shares: received, refused by the wallet, refused by the gift. Codes, and signups with them.
+    _at(185, GIFT, "create_gift", "create", OPERATOR, **_inr(100), claims=3, expires_at_us=START_US + DAY_US),
+    _at(186, "alice", "claim_gift", "claim-1", code="diwali"),
+    _at(187, "carol", "claim_gift", "claim-1", code="diwali", metadata={"page": "2"}),
+    _at(188, "bob", "claim_gift", "claim-1", code="none"),
+    _at(189, GIFT, "close_gift", "close", OPERATOR, reason="over"),
+    _at(190, "bob", "claim_gift", "claim-2", code="diwali"),
+    _at(191, "alice", "claim_referral_code", "code-1", code="ALICE"),
+    _at(192, "bob", "claim_referral_code", "code-1", code="ALICE"),
+    _at(193, "bob", "claim_referral_code", "code-2", code="BOB"),
+    _at(194, "dave", "open_wallet", "open", referral_code="ALICE"),
+    _at(195, "walter", "open_wallet", "open", referral_code="nobodys"),
 )
 
 REFUSED_AT_S: Final = 200.0
@@ -233,7 +246,7 @@ class Refused(NamedTuple):
     text: str
 
 
-def _no(code: str, user_id: str, kind: str, command_id: str = "next", **fields: Any) -> Refused:
+def _no(code: str, user_id: str, kind: str, /, command_id: str = "next", **fields: Any) -> Refused:
     command = {"type": kind, "command_id": command_id, "user_id": user_id, **fields}
     return Refused(code, json.dumps(command, ensure_ascii=False, separators=(",", ":")))
 
@@ -247,6 +260,9 @@ REFUSED: Final[tuple[Refused, ...]] = (
     _malformed('"type":"no_such","user_id":"judy"'),
     _malformed('"type":"open_wallet","user_id":"game:x"'),
     _malformed('"type":"record_result","user_id":"judy","period":"20261123T130130Z","result":"5"'),
+    _malformed('"type":"create_gift","user_id":"diwali","asset":"INR","amount":5,"claims":1'),
+    _malformed('"type":"claim_gift","user_id":"judy","code":"a:b"'),
+    _malformed('"type":"open_wallet","user_id":"x","referrer_id":"alice","referral_code":"ALICE"'),
     _malformed('"type":"open_wallet","user_id":"x","unknown":null'),
     _malformed('"type":"open_wallet","user_id":"x","metadata":{"a":"1","a":"2"}'),
     _malformed('"type":"open_wallet","user_id":"x","us\\u0065r_id":"y"'),
@@ -293,6 +309,13 @@ REFUSED: Final[tuple[Refused, ...]] = (
     _no("same_actor", "judy", "approve_adjustment", adjustment_id="a1"),
     _no("cannot_reverse", "alice", "reverse", position="1:1", reason="r"),
     _no("cannot_reverse", "alice", "reverse", position="1023:9999999999999999", reason="r"),
+    _no("already_resolved", GIFT, "create_gift", claims=1, **_inr(1)),
+    _no("already_resolved", GIFT, "close_gift", reason="r"),
+    _no("unknown_asset", "gift:other", "create_gift", asset="XYZ", amount=0, claims=0),
+    _no("amount_out_of_range", "gift:other", "create_gift", claims=6, **_inr(5)),
+    _no("not_eligible", "gift:other", "close_gift", reason="r"),
+    _no("already_claimed", "alice", "claim_gift", code="diwali"),
+    _no("already_claimed", "bob", "claim_referral_code", code="OTHER"),
     _no("unknown_asset", "alice", "deposit", order_id="x", asset="inr", amount=0),
     _no("amount_out_of_range", "alice", "deposit", order_id="x", **_inr(0)),
     _no("amount_out_of_range", "alice", "deposit", order_id="x", **_inr(9_007_199_254_740_992)),

@@ -10,8 +10,8 @@ from typing import Final
 
 import pytest
 
-from ledger.core.commands import ConcludeTransfer, CountReferral, ReceiveTransfer
 from ledger.core.events import Balance
+from ledger.core.follow_up_commands import ConcludeTransfer, CountReferral, ReceiveTransfer
 from ledger.core.items import Bet, Drawn, GrantTaken, Hold, Order, Proposal, Reversible, SentTransfer
 from ledger.core.record import Head
 from ledger.core.state_values import Value

@@ -21,6 +21,7 @@ from projections.models.bets import BetRow, bet_statement, bets_statement
 from projections.models.grants import GrantRow, grants_statement
 from projections.models.history import HistoryRow, balances_at_statement, balances_statement, history_statement
 from projections.models.holds import HoldRow, hold_statement, holds_statement
+from projections.models.house import HouseRow, house_statement
 from projections.models.leaderboards import EndedRow, StandingRow, has_begun_statement, leaders_statement
 from projections.models.orders import OrderRow, order_statement
 from projections.models.periods import (
@@ -87,6 +88,7 @@ ASKED: Final[list[tuple[Builder, frozenset[str]]]] = [
     *((leaders_statement, frozenset({measure, "day"})) for measure in ("staked", "won", "net")),
     (has_begun_statement, frozenset({"day"})),
     *((periods_statement, conditions | {"summed"}) for conditions in some(("after",))),
+    *((house_statement, frozenset({by, "summed", *only})) for by in ("hour", "day") for only in ((), ("game",))),
     *((builder, frozenset({"summed"})) for builder in (period_statement, distribution_statement)),
     *((holds_statement, conditions) for conditions in some(("after",))),
     *(
@@ -197,6 +199,7 @@ def rows(chance: Random, lines: int = LINES) -> Iterator[tuple[int, Row]]:
     for number in range(lines // 4):
         of = ("external", f"round-{number // PARTITIONS:06}")  # the names of games and periods of the plans' values
         yield number % PARTITIONS, PeriodRow(*of, "INR", 0, 3, 0, 9, 0, 5)
+        yield number % PARTITIONS, HouseRow("INR", number // PARTITIONS, "external", number // PARTITIONS // 24, 3, 3)
         yield number % PARTITIONS, SelectionRow(*of, "red", "INR", 3, 0, 9)
     for user_id in (BIG, *users):
         partition = 1 if user_id == BIG else int(user_id[7:]) % PARTITIONS

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from math import floor
 from typing import Any, Final
+
+from naive_games import RESULTS, paid_legs
 
 Event = Mapping[str, Any]
 Doc = dict[str, Any]
@@ -100,3 +104,69 @@ def ends_of(events: Iterable[Event]) -> dict[tuple[str, str], Event]:
 
 def _us(at: datetime) -> int:
     return (at - _EPOCH) // timedelta(microseconds=1)
+
+
+# ---- the house
+
+GIVEN: Final = {"house/bonuses": "bonuses", "house/gifts": "bonuses", "house/commissions": "commissions"}
+SPANS_US: Final = {"hour": 3_600_000_000, "day": 86_400_000_000}
+
+
+def house(events: Iterable[Event], asset: str, by: str, game: str | None = None) -> Doc:
+    """Of all times; by built-in pay tables only."""
+    events = list(events)
+    ends = ends_of(events)
+    rows: dict[tuple[int, str], Doc] = {}
+
+    def row(time_us: int, of: str) -> Doc:
+        names = ("bets", "staked", "paid_out", "fees", "expected", "commissions", "bonuses")
+        start = time_us // SPANS_US[by] * SPANS_US[by]
+        return rows.setdefault((-start, of), dict.fromkeys(names, Fraction(0)))
+
+    for event in events:
+        data = event["data"]
+        for account, moved, amount in event["postings"]:
+            if account in GIVEN and moved == asset:
+                row(event["time_us"], "")[GIVEN[account]] -= amount
+        if event["type"] != "bet_placed" or data["asset"] != asset:
+            continue
+        end = ends.get((event["user_id"], data["bet_id"]))
+        if end is not None and end["type"] == "bet_cancelled":
+            continue
+        of = row(event["time_us"], data["game"])
+        of["bets"] += 1
+        of["staked"] += data["stake"]
+        of["fees"] += data.get("fee") or 0
+        of["paid_out"] += 0 if end is None else end["data"]["payout"]
+        rules = data["game"].rpartition("_")[0]
+        if rules in RESULTS:
+            of["expected"] += _average(rules, data["selection"], data["stake"])
+    items = [
+        {
+            "from_us": -start,
+            "game": of or None,
+            **{name: int(sums[name]) for name in sums if name != "expected"},
+            "edge_ppm": _ppm(sums["staked"], sums["paid_out"]),
+            "expected_edge_ppm": _ppm(sums["staked"], sums["expected"]) if "_" in of else None,
+        }
+        for (start, of), sums in sorted(rows.items())
+        if any(sums.values()) and game in (None, of)
+    ]
+    return {"items": items}
+
+
+def _ppm(staked: Fraction, paid: Fraction) -> int | None:
+    return floor((staked - paid) / staked * 1_000_000) if staked else None
+
+
+_averages: dict[tuple[str, str, int], Fraction] = {}
+
+
+def _average(rules: str, selection: str, stake: int) -> Fraction:
+    key = (rules, selection, stake)
+    if key not in _averages:
+        paid = [
+            leg_paid for result in RESULTS[rules] for _, _, leg_paid in paid_legs(rules, selection, stake, result)
+        ]
+        _averages[key] = Fraction(sum(paid), len(RESULTS[rules]))
+    return _averages[key]

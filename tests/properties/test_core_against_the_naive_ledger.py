@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger.core.bet_events import BetCancelled, BetSettled
-from ledger.core.commands import AnyCommand, AnyFollowUp, Command
+from ledger.core.commands import AnyCommand, Command
 from ledger.core.events import Event
+from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.core.items import Item
 from ledger.core.rejections import Rejection
 from ledger.core.wallet import Wallet

@@ -1,16 +1,17 @@
-"""The product's periods, folded from a log of games run by run, and the reference model's of the same log, agree.
+"""The product's periods and house view of a log of games, folded run by run, equal the reference model's.
 
 The read model is a file for every commit, and a file, PostgreSQL and MariaDB for `make test`.
 """
 
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from ledger.core.games.periods import SECOND_US, name_of
 from ledger.core.games.rules import BUILT_IN
+from projections.models.house import By, Hours, hours_of
 from projections.models.periods import Periods
 from properties import naive_periods
 from properties.games_scenario import GAMES, play_games
@@ -19,6 +20,9 @@ from properties.test_reads_against_the_naive_reads import NOW_US, OpenBoth, fold
 from unit.folded import from_scratch, tables
 
 __all__ = ["open_both"]  # a fixture
+
+
+BY: Final[tuple[By, ...]] = ("hour", "day")
 
 
 def events_of(scenario: Scenario, cut: dict[int, int] | None = None) -> list[dict[str, Any]]:
@@ -57,6 +61,29 @@ async def test_every_period_and_list_of_periods_equals_the_reference_model(seed:
                     one = plain(await product.reads.period(game, period))
                     assert one == naive_periods.period(events, name, period, NOW_US), (name, period)
             assert {"closed", "settled", "cancelled"} <= statuses
+
+
+@seeds(760, 2)
+async def test_the_house_view_equals_the_reference_model(seed: int, open_both: OpenBoth) -> None:
+    scenario = await play_games(seed, rounds=20)
+    chance = Random(seed)
+    async with folded(scenario, open_both) as product:
+        for part in (0.6, 1.0):
+            await product.fold(chance, part, rows_max=chance.choice((3, 400_000)))
+            events = events_of(scenario, product.cut)
+            for asset in ("INR", "GOLD", "USDT"):
+                for by in BY:
+                    for game in (None, "wingo_30s", "external"):
+                        hours = Hours(0, 2**31 - 1)
+                        found = plain(await product.reads.house(asset, hours, game, by))
+                        assert found == naive_periods.house(events, asset, by, game), (asset, by, game)
+            (*_, last) = naive_periods.house(events, "INR", "hour")["items"]
+            of_one_hour = hours_of("hour", last["from_us"], last["from_us"] + 1, NOW_US)
+            assert of_one_hour is not None
+            found = plain(await product.reads.house("INR", of_one_hour, None, "hour"))
+            assert isinstance(found, dict)
+            assert {item["from_us"] for item in found["items"]} == {last["from_us"]}
+            assert len(events) > 100
 
 
 @seeds(730, 1)

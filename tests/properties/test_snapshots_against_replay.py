@@ -11,8 +11,8 @@ from typing import Final
 
 import pytest
 
-from ledger.core.commands import AnyFollowUp
 from ledger.core.events import Event
+from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.core.record import decode
 from ledger.core.state_values import Value
 from ledger.errors import LedgerError, LogUnavailable

@@ -35,9 +35,9 @@ from ledger.core.commands import AnyCommand, Command
 from ledger.core.events import (
     LEDGER,
     Event,
-    HoldExpired,
     LimitsSet,
 )
+from ledger.core.hold_events import HoldExpired
 from ledger.core.position import Position, partition_of
 from ledger.core.record import EMPTY_SHA256, decode
 from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed, IdReused, Refused

@@ -17,6 +17,8 @@ from system.logins import LoggedIn
 from system.resetting_proxy import ResettingProxy
 from system.service import Service
 
+pytestmark = pytest.mark.system
+
 LIBRARY = Path(__file__).parents[2] / "src" / "stakelog_client"
 
 TASKS = 32

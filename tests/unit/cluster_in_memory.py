@@ -29,8 +29,9 @@ from api.nodes.messages import (
     write_responses,
 )
 from ledger.cluster_ports import Assignee
-from ledger.core.commands import AnyFollowUp, Command
+from ledger.core.commands import Command
 from ledger.core.events import Event
+from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.core.position import partition_of
 from ledger.core.record import decode
 from ledger.errors import LedgerError, LogUnavailable

@@ -10,7 +10,14 @@ from typing import Any
 
 from ledger.core.position import partition_of
 from ledger.ports import StoredRecord
-from projections.auditing.oracle import Document, WalletOracle
+from projections.auditing.oracle import (
+    CODE_STREAM,
+    GIFT_STREAM,
+    Document,
+    WalletOracle,
+    gift_of,
+    owned_code_of,
+)
 from projections.auditing.reconcile.run import Accounts
 
 
@@ -125,6 +132,23 @@ class FakeReads:
 
     def referrals(self, user_id: str) -> Document | None:
         return self._answer("referrals", user_id, WalletOracle.referrals)
+
+    def gift(self, code: str) -> Document | None:
+        return self._of_stream("gift", GIFT_STREAM, code, gift_of)
+
+    def referral_code(self, code: str) -> Document | None:
+        return self._of_stream("referral code", CODE_STREAM, code, owned_code_of)
+
+    def _of_stream(
+        self, read: str, stream: str, code: str, document: Callable[[str, list[bytes]], Document | None]
+    ) -> Document | None:
+        user_id = stream + code
+        partition, seq = self.seq(user_id)
+        records = [record for record in self.partitions[partition][:seq] if json.loads(record)["user_id"] == user_id]
+        found = document(code, records)
+        if found is not None:
+            found = {**found, "as_of": {"position": f"{partition}:{seq}", "lag_ms": 0}}
+        return self.altered(read, user_id, found)
 
     def accounts(self, partition: int) -> Accounts | None:
         return None

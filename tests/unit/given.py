@@ -27,8 +27,12 @@ from ledger.core.commands import (
     CancelPeriod,
     CaptureHold,
     ClaimAttendance,
+    ClaimGift,
+    ClaimReferralCode,
+    CloseGift,
     CloseWallet,
     Command,
+    CreateGift,
     Deposit,
     FreezeWallet,
     GrantBonus,
@@ -47,7 +51,6 @@ from ledger.core.commands import (
     SettleBet,
     Transfer,
     UnfreezeWallet,
-    WalletFollowUp,
     canonical,
 )
 from ledger.core.consequences import consequences_of, decide_own_grant
@@ -56,9 +59,10 @@ from ledger.core.event_base import Data
 from ledger.core.events import Balance, Event, sums_to_zero
 from ledger.core.evolve import balances_follow, evolve, items_read_by
 from ledger.core.fields import Proof
+from ledger.core.follow_up_commands import WalletFollowUp
 from ledger.core.follow_ups import decide_follow_up, fits, follow_up_of, item_needed_by
 from ledger.core.games.rules import BUILT_IN
-from ledger.core.items import Bet, Hold, Item, OpenBet, Order, Proposal, SentTransfer
+from ledger.core.items import Bet, GiftClaim, Hold, Item, OpenBet, Order, Proposal, SentTransfer
 from ledger.core.position import Position
 from ledger.core.rejections import Rejection
 from ledger.core.settlement import resolution_of, resolve_bet
@@ -153,8 +157,9 @@ class Scene:
         time_us = max(self._time_us(), follow_up.cause_time_us)
         self._fire(user_id, time_us)
         key = item_needed_by(follow_up)
-        assert fits(follow_up, None if key is None else self._known(user_id, (key,))[key])
-        event = decide_follow_up(follow_up, self.wallet(user_id), self.rules, time_us)
+        item = None if key is None else self._known(user_id, (key,))[key]
+        assert fits(follow_up, self.wallet(user_id), item)
+        event = decide_follow_up(follow_up, self.wallet(user_id), item, time_us, self.rules)
         self._append(event)
         self._cause(event)
         self._fire(user_id, time_us)
@@ -281,7 +286,9 @@ def _assert_sound(before: Wallet, after: Wallet, event: Event, items: Mapping[st
     bets = [item for item in items.values() if isinstance(item, Bet) and item.status == "open"]
     sent = [item for item in items.values() if isinstance(item, SentTransfer) and item.status == "sent"]
     proposals = [item for item in items.values() if isinstance(item, Proposal) and item.status == "open"]
-    assert after.open_items == len(holds) + len(orders) + len(bets) + len(sent) + len(proposals), after
+    claims = [item for item in items.values() if isinstance(item, GiftClaim) and item.status == "open"]
+    opened = [*holds, *orders, *bets, *sent, *proposals, *claims]
+    assert after.open_items == len(opened), after
     assert list(after.expiring_holds) == sorted(after.expiring_holds), after
     assert len(after.expiring_holds) == sum(hold.expires_at_us is not None for hold in holds), after
     assert list(after.grants) == sorted(after.grants, key=spending_order), after
@@ -303,6 +310,32 @@ _numbers = count(1)
 
 def _common(user_id: str, more: dict[str, Any]) -> dict[str, Any]:
     return {"user_id": user_id, "command_id": f"c-{next(_numbers)}", **more}
+
+
+def create_gift(
+    amount: int = 100,
+    claims: int = 3,
+    code: str = "g1",
+    *,
+    asset: str = "INR",
+    expires_at_us: int | None = None,
+    **more: Any,
+) -> CreateGift:
+    return CreateGift(
+        asset=asset, amount=amount, claims=claims, expires_at_us=expires_at_us, **_common(f"gift:{code}", more)
+    )
+
+
+def close_gift(code: str = "g1", **more: Any) -> CloseGift:
+    return CloseGift(reason="over", **_common(f"gift:{code}", more))
+
+
+def claim_gift(code: str = "g1", user_id: str = "u1", **more: Any) -> ClaimGift:
+    return ClaimGift(code=code, **_common(user_id, more))
+
+
+def claim_code(code: str = "k1", user_id: str = "u1", **more: Any) -> ClaimReferralCode:
+    return ClaimReferralCode(code=code, **_common(user_id, more))
 
 
 def open_wallet(user_id: str = "u1", referrer_id: str | None = None, **more: Any) -> OpenWallet:

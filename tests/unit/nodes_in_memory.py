@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ledger.cluster_ports import Assignee
-from ledger.core.commands import AnyFollowUp
+from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.core.position import partition_of
 from ledger.errors import LedgerError, LogUnavailable
 from ledger.memory.log import Appended

@@ -21,8 +21,12 @@ from ledger.core.commands import (
     CancelPeriod,
     CaptureHold,
     ClaimAttendance,
+    ClaimGift,
+    ClaimReferralCode,
+    CloseGift,
     CloseWallet,
     Command,
+    CreateGift,
     Deposit,
     FreezeWallet,
     GrantBonus,
@@ -51,6 +55,7 @@ from ledger.core.position import partition_of
 from ledger.core.record import EMPTY_SHA256, Head
 from ledger.memory.log import MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
+from ledger.node.node import Node
 from ledger.node.owns_all import node_of_whole_log
 from ledger.operations.audit import Fault, verify
 from ledger.operations.verifying.anchors import Anchor
@@ -169,8 +174,31 @@ async def a_day(private: str | None = None) -> list[list[bytes]]:
     await post(bet("d4", "b4", 10_700))
     await play_a_game(post, clock)
     await earn_a_commission(post)
+    await give_gifts(node, post)
     await node.stop()  # all follow-ups arrive first
     return log.appended.records
+
+
+async def give_gifts(node: Node, post: Callable[..., Awaitable[Any]]) -> None:
+    """A gift of two shares for Ada and Bob, and none for Cai; one code, which Ada gets, and signups with it."""
+    gift: dict[str, Any] = {"user_id": "gift:diwali"}
+    await post(CreateGift(command_id="c1", asset="INR", amount=101, claims=2, **gift))
+    for user_id in (ADA, BOB, CAI):
+        await post(ClaimGift(command_id="f1", user_id=user_id, code="diwali"))
+        await post(ClaimReferralCode(command_id="f2", user_id=user_id, code="ADA"))
+        await quiet(node)
+    await post(CloseGift(command_id="c2", reason="r", **gift))
+    await post(OpenWallet(command_id="c1", user_id="dan", referral_code="ADA"))
+    await post(OpenWallet(command_id="c1", user_id="fay", referral_code="unknown"))
+
+
+async def quiet(node: Node) -> None:
+    """Wait until no follow-up is under way."""
+    async with asyncio.timeout(60):
+        for _ in range(3):
+            await asyncio.sleep(0)
+            while not all(writer.idle for writer in node.writers.values()):  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
 
 
 WINGO = "wingo_30s"

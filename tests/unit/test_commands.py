@@ -9,7 +9,6 @@ import pytest
 from ledger.core.commands import (
     COMMAND_TYPES,
     AnyCommand,
-    AnyFollowUp,
     Command,
     Deposit,
     OpenWallet,
@@ -19,6 +18,7 @@ from ledger.core.commands import (
     canonical,
     whole,
 )
+from ledger.core.follow_up_commands import AnyFollowUp
 
 AN_ORDER = {"type": "deposit", "command_id": "c-1", "user_id": "u1", "order_id": "o1", "asset": "INR", "amount": 500}
 
@@ -51,6 +51,7 @@ def test_all_types_are_distinct_and_are_those_of_the_contract() -> None:
         *("adjust", "propose_adjustment", "approve_adjustment", "reject_adjustment", "reverse", "set_limits"),
         *("freeze_wallet", "unfreeze_wallet", "close_wallet", "set_agent_level"),
         *("record_result", "cancel_period", "claim_attendance"),
+        *("create_gift", "close_gift", "claim_gift", "claim_referral_code"),
     }
 
 

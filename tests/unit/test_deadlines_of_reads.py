@@ -17,10 +17,18 @@ from unit.node_in_memory import World
 
 PARTITIONS: Final = 4
 HERE: Final = partition_of("u1", PARTITIONS)
-VALUES: Final = {"user_id": "u1", "command_id": "c", "name": "staked_day", "position": f"{HERE}:1"}
+VALUES: Final = {
+    "user_id": "u1",
+    "command_id": "c",
+    "name": "staked_day",
+    "position": f"{HERE}:1",
+    "game": "wingo_30s",
+    "period": "20261123T130000Z",
+}
 NEEDED: Final = {
     "/v1/events": f"partition={HERE}",
     "/v1/leaderboards/{name}": "asset=INR",
+    "/v1/house": "asset=INR",
     "/v1/wallets": "user_id=u1",
 }
 """Parameters that a route must have."""

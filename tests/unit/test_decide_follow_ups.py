@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from ledger.core.commands import ConcludeTransfer
+from ledger.core.follow_up_commands import ConcludeTransfer
 from ledger.core.follow_ups import fits, item_needed_by
 from ledger.core.items import SentTransfer
 from ledger.core.position import partition_of
 from ledger.core.rejections import Code
+from ledger.core.wallet import Wallet
 from ledger.node.node import Node
 from ledger.node.owns_all import NoOtherNodes
 from ledger.writer.requests import Accepted, Failed
@@ -35,7 +36,7 @@ SENT = SentTransfer("sent", "u2", "INR", 400)
 
 def test_a_conclusion_fits_what_was_sent() -> None:
     assert item_needed_by(RETURNED) == "t:t1"
-    assert fits(RETURNED, SENT)
+    assert fits(RETURNED, Wallet("u1"), SENT)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_a_conclusion_fits_what_was_sent() -> None:
     ],
 )
 def test_a_conclusion_of_anything_else_does_not_fit(item: SentTransfer | None) -> None:
-    assert not fits(RETURNED, item)
+    assert not fits(RETURNED, Wallet("u1"), item)
 
 
 @pytest.mark.parametrize(

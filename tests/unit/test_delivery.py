@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from ledger.core.events import Event
+from ledger.core.games.tables import PayTable
 from ledger.core.position import Position
 from ledger.core.record import EMPTY, Head, decode, encode, sha256_hex
 from ledger.errors import LogDamaged, LogUnavailable
@@ -72,6 +73,9 @@ class TopicInMemory:
             if sha256_hex(value) == head.sha256:
                 return offset + 1
         return None
+
+    def tables(self) -> dict[str, PayTable]:
+        return {}
 
     def close(self) -> None:
         pass

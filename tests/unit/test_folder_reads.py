@@ -1,8 +1,11 @@
 """A folder's read model, changed by hand, held against its log: each change is named, and no traceback."""
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import closing
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -24,9 +27,24 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "_PAUSE_S", 0.001)
 
 
-async def changed(folder: Path, *statements: str) -> ReadModel:
-    """The read model of the scenario, all of it folded, and then this."""
-    model = await ReadModel.folded(folder, scenario_records())
+@cache
+def folded() -> bytes:
+    """The file of the read model of the scenario, all of it folded."""
+
+    async def fold(folder: Path) -> None:
+        model = await ReadModel.folded(folder, scenario_records())
+        await model.store.close()
+
+    with TemporaryDirectory() as folder:
+        asyncio.run(fold(Path(folder)))
+        assert [path.name for path in Path(folder).iterdir()] == [READ_MODEL], "no WAL is left: the file has all"
+        return (Path(folder) / READ_MODEL).read_bytes()
+
+
+def changed(folder: Path, *statements: str) -> ReadModel:
+    """A copy of the read model, and then this."""
+    (folder / READ_MODEL).write_bytes(folded())
+    model = ReadModel(folder, scenario_records())
     for statement in statements:
         assert model.sql(statement) > 0, statement
     return model
@@ -41,8 +59,8 @@ def held_against(
     return result, differences
 
 
-async def test_a_read_model_as_it_was_folded_is_well(tmp_path: Path) -> None:
-    await changed(tmp_path)
+def test_a_read_model_as_it_was_folded_is_well(tmp_path: Path) -> None:
+    changed(tmp_path)
     result, differences = held_against(tmp_path, scenario_records())
     assert differences == []
     assert result.ok
@@ -80,10 +98,10 @@ ORDER = "kind, asset, amount, bonus, status, reason, seq, created_at_us, resolve
         ("UPDATE checkpoint SET seq = 'abc' WHERE partition = 1", "checkpoint"),
     ],
 )
-async def test_rows_that_cannot_be_read_are_differences_and_the_other_wallets_are_compared(
+def test_rows_that_cannot_be_read_are_differences_and_the_other_wallets_are_compared(
     tmp_path: Path, statement: str, read: str
 ) -> None:
-    await changed(tmp_path, statement)
+    changed(tmp_path, statement)
     result, differences = held_against(tmp_path, scenario_records())
     assert not result.ok
     assert any(one.read.startswith(read) for one in differences), differences
@@ -106,8 +124,8 @@ async def test_rows_that_cannot_be_read_are_differences_and_the_other_wallets_ar
         ("UPDATE {bet} SET user_id = 'mallory' WHERE user_id = 'erin'", "rows"),
     ],
 )
-async def test_rows_of_a_stranger_are_named(tmp_path: Path, statement: str, read: str) -> None:
-    await changed(tmp_path, statement)
+def test_rows_of_a_stranger_are_named(tmp_path: Path, statement: str, read: str) -> None:
+    changed(tmp_path, statement)
     result, differences = held_against(tmp_path, scenario_records())
     assert ("mallory", read) in {(one.user_id, one.read) for one in differences}
     assert not result.ok
@@ -130,20 +148,18 @@ async def test_rows_of_a_stranger_are_named(tmp_path: Path, statement: str, read
         ("DELETE FROM {standing} WHERE user_id = 'alice'", "leaderboards/net_month"),
     ],
 )
-async def test_a_row_changed_behind_queue_and_leaderboards_is_named(
-    tmp_path: Path, statement: str, read: str
-) -> None:
-    await changed(tmp_path, statement)
+def test_a_row_changed_behind_queue_and_leaderboards_is_named(tmp_path: Path, statement: str, read: str) -> None:
+    changed(tmp_path, statement)
     result, differences = held_against(tmp_path, scenario_records())
     assert any(one.read.startswith(read) for one in differences), differences
     assert not result.ok
 
 
 @pytest.mark.parametrize("kept", [0, 2])
-async def test_a_log_that_has_fewer_events_than_the_read_model_differs_in_each_such_partition(
+def test_a_log_that_has_fewer_events_than_the_read_model_differs_in_each_such_partition(
     tmp_path: Path, kept: int
 ) -> None:
-    await changed(tmp_path)
+    changed(tmp_path)
     shorter = [records[:kept] for records in scenario_records()]
     result, differences = held_against(tmp_path, shorter)
     beyond = [(one.user_id, one.found) for one in differences if one.read == "checkpoint"]
@@ -151,13 +167,13 @@ async def test_a_log_that_has_fewer_events_than_the_read_model_differs_in_each_s
     assert not result.ok
 
 
-async def test_a_read_model_of_another_number_of_partitions_is_refused(tmp_path: Path) -> None:
-    await changed(tmp_path)
+def test_a_read_model_of_another_number_of_partitions_is_refused(tmp_path: Path) -> None:
+    changed(tmp_path)
     with pytest.raises(CannotAudit, match="has 4 partitions, its log 2"):
         FolderReads(tmp_path, 2)
 
 
-async def test_what_is_wrong_with_the_file_is_no_difference(tmp_path: Path) -> None:
+def test_what_is_wrong_with_the_file_is_no_difference(tmp_path: Path) -> None:
     (tmp_path / READ_MODEL).write_bytes(b"no database" * 1_000)
     with pytest.raises(ReadModelUnavailable, match="not a database"):
         FolderReads(tmp_path, 4)

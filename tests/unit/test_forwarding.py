@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from ledger.core.commands import AnyFollowUp, Command, CountReferral
+from ledger.core.commands import Command
+from ledger.core.follow_up_commands import AnyFollowUp, CountReferral
 from ledger.core.rejections import Code
 from ledger.errors import LedgerError
 from ledger.peers import delivery as delivery_module

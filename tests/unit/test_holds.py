@@ -3,7 +3,13 @@
 import pytest
 
 from ledger.core.commands import Command
-from ledger.core.events import LEDGER, NO_REQUEST, Balance, HoldCaptured, HoldExpired, HoldPlaced, HoldReleased
+from ledger.core.events import LEDGER, NO_REQUEST, Balance
+from ledger.core.hold_events import (
+    HoldCaptured,
+    HoldExpired,
+    HoldPlaced,
+    HoldReleased,
+)
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.rejections import Code
 from unit.given import (

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ CORE = sorted(path.stem for path in (SRC / "ledger" / "core").glob("*.py"))
 STANDARD = set(sys.stdlib_module_names) | {"__future__"}
 
 
+@cache
 def modules() -> dict[str, Path]:
     return {
         ".".join(path.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__"): path
@@ -20,7 +22,8 @@ def modules() -> dict[str, Path]:
     }
 
 
-def imported(path: Path) -> set[str]:
+@cache
+def imported(path: Path) -> frozenset[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -29,7 +32,7 @@ def imported(path: Path) -> set[str]:
             assert node.level == 0, f"{path}: relative imports hide where an arrow goes"
             assert node.module is not None
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def first(name: str) -> str:

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import pytest
 
-from ledger.core.commands import ConcludeTransfer
 from ledger.core.events import WriterOpened
+from ledger.core.follow_up_commands import ConcludeTransfer
 from ledger.core.follow_ups import follow_up_of
 from ledger.core.position import partition_of
 from ledger.core.record import Head, decode, sha256_hex

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from ledger import background
-from ledger.core.commands import AnyFollowUp, ReceiveTransfer
+from ledger.core.follow_up_commands import AnyFollowUp, ReceiveTransfer
 from ledger.node import owns_all
 from ledger.node.owns_all import NoOtherNodes
 from unit.node_in_memory import World

@@ -23,7 +23,7 @@ from api.nodes.messages import (
     write_requests,
     write_responses,
 )
-from ledger.core.commands import ReceiveTransfer
+from ledger.core.follow_up_commands import ReceiveTransfer
 from ledger.node.ports import End, PeerSilent, PeerUnreachable
 from ledger.operations.seals import SealFile
 from ledger.writer.requests import (

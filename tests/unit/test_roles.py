@@ -25,11 +25,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 OF_THE_CONTRACT: Final = {
     GAME_SERVER: (
         "open_wallet deposit request_withdrawal place_bet settle_bet cancel_bet hold capture_hold release_hold "
-        "transfer grant_bonus record_result cancel_period claim_attendance"
+        "transfer grant_bonus record_result cancel_period claim_attendance claim_gift "
+        "claim_referral_code"
     ),
     OPERATOR: (
         "approve_withdrawal reject_withdrawal adjust propose_adjustment approve_adjustment reject_adjustment reverse "
-        "set_limits freeze_wallet unfreeze_wallet close_wallet grant_bonus set_agent_level cancel_period"
+        "set_limits freeze_wallet unfreeze_wallet close_wallet grant_bonus cancel_period set_agent_level "
+        "create_gift close_gift"
     ),
     AUDITOR: "",
     ADMIN: "",
@@ -64,6 +66,7 @@ QUERIES: Final = {
     "/v1/wallets": "?prefix=u",
     "/v1/orders": "?user_id=u1",
     "/v1/leaderboards/{name}": "?asset=INR",
+    "/v1/house": "?asset=INR",
     "/v1/events": "?partition=0",
 }
 GUARDED: Final = [route for route in ROUTES if route.roles]

@@ -115,7 +115,7 @@ def spoiled(record: Any) -> list[Any]:
     copies[3]["seq"] = 0
     copies[4]["prev"] = record["prev"].upper() + "0"
     copies[5]["time_us"] = 1.5
-    copies[6]["user_id"] = "gift:x"
+    copies[6]["user_id"] = "gift:"
     copies[7]["command_id"] = "~x\n"
     copies[8]["request_sha256"] = "0" * 63
     copies[9]["postings"] = [["house/unknown", "INR", 5], ["wallet/u1/cash", "INR", -5]]

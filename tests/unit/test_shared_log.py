@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ledger.core.commands import ConcludeTransfer
 from ledger.core.events import LEDGER, NO_REQUEST, WriterOpened
+from ledger.core.follow_up_commands import ConcludeTransfer
 from ledger.core.record import decode
 from ledger.core.rejections import Code
 from ledger.errors import LogUnavailable, OutcomeUnknown, StaleHead, Superseded

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ledger.core.bet_events import BetPlaced, StakeSource
-from ledger.core.commands import CountReferral
 from ledger.core.events import Balance, Event
+from ledger.core.follow_up_commands import CountReferral
 from ledger.core.items import Bet
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.position import Position

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ledger.core.commands import Command, ConcludeTransfer, ReceiveTransfer
+from ledger.core.commands import Command
 from ledger.core.events import (
     LEDGER,
     NO_REQUEST,
@@ -15,6 +15,7 @@ from ledger.core.events import (
     TransferReturned,
     TransferSent,
 )
+from ledger.core.follow_up_commands import ConcludeTransfer, ReceiveTransfer
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.rejections import Code
 from unit.given import (

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from ledger.core.commands import CountReferral, ReceiveTransfer
 from ledger.core.decide import decide
-from ledger.core.events import Event, HoldExpired
+from ledger.core.events import Event
+from ledger.core.follow_up_commands import CountReferral, ReceiveTransfer
+from ledger.core.hold_events import HoldExpired
 from ledger.core.position import Position
 from ledger.core.record import Head
 from ledger.core.rejections import Code

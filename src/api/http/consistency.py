@@ -39,6 +39,7 @@ DETAILS: Final = {
     "hold_not_found": "this wallet has no such hold",
     "transfer_not_found": "this wallet has sent no such transfer",
     "order_not_found": "this wallet has no such order",
+    "not_found": "there is nothing under this code",
     "game_not_found": "there is no such game",
     "period_not_found": "the period has not begun, or the game server keeps the periods of this game",
 }

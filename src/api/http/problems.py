@@ -117,7 +117,7 @@ REJECTIONS: Final = ("command_id_reused", *(code.value for code in Code))
 NOT_THERE: Final = frozenset(
     {
         *("wallet_not_found", "order_not_found", "bet_not_found", "hold_not_found", "transfer_not_found"),
-        *("game_not_found", "period_not_found"),
+        *("game_not_found", "period_not_found", "not_found"),
     }
 )
 """The codes of a read that finds nothing: 404, although some of them refuse a command with 422."""

@@ -44,6 +44,10 @@ MAY_POST: Final[Mapping[str, tuple[str, ...]]] = {
     "set_agent_level": _OPERATOR,
     "record_result": _GAME_SERVER,
     "cancel_period": _BOTH,
+    "create_gift": _OPERATOR,
+    "close_gift": _OPERATOR,
+    "claim_gift": _GAME_SERVER,
+    "claim_referral_code": _GAME_SERVER,
 }
 """Type of a command → the roles that may post it. An auditor, an admin and a player post nothing."""
 

@@ -26,7 +26,7 @@ from api.nodes.messages import (
     write_follow_ups,
     write_requests,
 )
-from ledger.core.commands import AnyFollowUp
+from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.node.ports import End, OpenFollowUps, PeerSilent, PeerUnreachable
 from ledger.writer.requests import AnyResponse, Request
 

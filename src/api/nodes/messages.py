@@ -14,7 +14,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from ledger.core.commands import AnyCommand, AnyFollowUp
+from ledger.core.commands import AnyCommand
+from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.core.position import Position
 from ledger.core.record import MalformedRecord, decode, encode
 from ledger.core.rejections import Rejection

@@ -13,7 +13,9 @@ from api.openapi.schemas import Schema, data_schemas, ref
 from ledger.core.events import COMMAND_OF, DATA_TYPES, LEDGER, NO_REQUEST, AnyData, Balance
 from ledger.core.fields import (
     ASSET_PATTERN,
+    CODE_STREAM_PATTERN,
     GAME_STREAM_PATTERN,
+    GIFT_STREAM_PATTERN,
     ID_PATTERN,
     NOT_RESERVED_SCHEMA,
     TIME_US_MAX,
@@ -47,6 +49,7 @@ _ACCOUNTS: Final[dict[str, tuple[str, ...]]] = {
     "bonus_granted": ("house/bonuses", "bonus"),
     "bonus_expired": ("bonus", "house/bonuses"),
     "commission_paid": ("house/commissions", "cash"),
+    "gift_received": ("house/gifts", "bonus"),
     "attendance_claimed": ("house/bonuses", "bonus"),
     "adjusted": ("cash", "house/adjustments"),
     "adjustment_approved": ("cash", "house/adjustments"),
@@ -66,8 +69,18 @@ _STREAMS: Final = {
     "writer_opened": ("^partition:(0|[1-9][0-9]{0,3})$", "partition:3"),
     "result_recorded": (published(GAME_STREAM_PATTERN), "game:wingo_30s"),
     "period_cancelled": (published(GAME_STREAM_PATTERN), "game:wingo_30s"),
+    **dict.fromkeys(
+        ("gift_created", "gift_closed", "gift_share_granted", "gift_share_refused"),
+        (published(GIFT_STREAM_PATTERN), "gift:welcome-2026"),
+    ),
+    **dict.fromkeys(("referral_resolved", "referral_unknown"), (published(CODE_STREAM_PATTERN), "code:AGENT-17")),
+    **dict.fromkeys(
+        ("referral_code_granted", "referral_code_refused"), (published(CODE_STREAM_PATTERN), "code:AGENT-17")
+    ),
 }
 """Event type → the pattern of its stream, which is no wallet, and an example."""
+_ALSO_ON_WALLETS: Final = frozenset({"referral_code_granted", "referral_code_refused"})
+"""First on the stream of the code, and then on the wallet that claimed it."""
 
 _MAY_MOVE_NOTHING: Final = frozenset({"bet_settled", "bet_cancelled", "commission_paid"})
 
@@ -91,7 +104,9 @@ def record_schema(data: type[AnyData], *, portable: bool) -> Schema:
     sha256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
     user_id = {"type": "string", "pattern": _USER_ID, **NOT_RESERVED_SCHEMA}
     stream, of = _STREAMS.get(kind, (None, "player-15"))
-    stream_of = {"type": "string", "pattern": stream} if stream else user_id
+    stream_of: Schema = {"type": "string", "pattern": stream} if stream else user_id
+    if kind in _ALSO_ON_WALLETS:
+        stream_of = {"anyOf": [stream_of, user_id]}
     properties: Schema = {
         "v": {**_one(VERSION), "description": "Version of the record's format"},
         "partition": {

@@ -1,4 +1,4 @@
-"""``/v1/games``: the games that take bets, and their periods."""
+"""``/v1/games``: the games that take bets, and their periods; ``/v1/house``: what the house won by them."""
 
 from typing import Any
 
@@ -8,8 +8,9 @@ from api.http.consistency import body_of, read_until_visible
 from api.http.problems import NotThere, Problem
 from api.http.requests import Request, Response
 from api.http.service import Service
-from api.routes.parameters import OfGame, OfPeriod, PageQuery, ReadQuery
+from api.routes.parameters import HouseQuery, OfGame, OfPeriod, PageQuery, ReadQuery
 from ledger.core.games.rules import EXTERNAL_GAME, Game, span_of
+from projections.models.house import DAY_HOURS, HOURS_MAX, hours_of
 
 
 async def get_games(service: Service, request: Request[Any, Any]) -> Response:
@@ -33,6 +34,18 @@ async def get_period(service: Service, request: Request[OfPeriod, ReadQuery]) ->
         )
         raise Problem("malformed_request", detail, field="period")
     found = await read_until_visible(request, reads, None, lambda: reads.period(game, path.period))
+    return json_response(request, body_of(found))
+
+
+async def get_house(service: Service, request: Request[Any, HouseQuery]) -> Response:
+    query, reads = request.query, service.reads
+    hours = hours_of(query.by, query.from_us, query.to_us, reads.now_us())
+    if hours is None:
+        detail = f"from_us is more than {HOURS_MAX[query.by] // DAY_HOURS} days before to_us: read it in parts"
+        raise Problem("malformed_request", detail, field="from_us")
+    found = await read_until_visible(
+        request, reads, None, lambda: reads.house(query.asset, hours, query.game, query.by)
+    )
     return json_response(request, body_of(found))
 
 

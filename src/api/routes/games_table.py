@@ -1,13 +1,14 @@
-"""The routes of games, their periods and leaderboards, one row each; ``table`` has the others."""
+"""The routes of games, their periods, leaderboards and the house, one row each; ``table`` has the others."""
 
 from typing import Final
 
 from api.http.bodies import AsOfSeveral, Games
 from api.http.routing import AnyRoute, Body, Route
 from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER
-from api.routes.games import get_games, get_period, get_periods
-from api.routes.parameters import LeaderboardQuery, OfGame, OfLeaderboard, OfPeriod, PageQuery, ReadQuery
+from api.routes.games import get_games, get_house, get_period, get_periods
+from api.routes.parameters import HouseQuery, LeaderboardQuery, OfGame, OfLeaderboard, OfPeriod, PageQuery, ReadQuery
 from api.routes.wallets import get_leaderboard
+from projections.models.house import House
 from projections.models.leaderboards import Leaderboard
 from projections.models.periods import Period, Periods
 
@@ -75,6 +76,22 @@ GAME_ROUTES: Final[tuple[AnyRoute, ...]] = (
         description=(
             "A period that has begun exists by its clock, also without a bet; one that is to come is "
             "`period_not_found`. What was bet is sums that are kept, so reading them while bets arrive costs little."
+        ),
+    ),
+    Route(
+        method="GET",
+        path="/v1/house",
+        handler=get_house,
+        query=HouseQuery,
+        roles=(OPERATOR, AUDITOR, ADMIN),
+        returns=(Body(House, _TRUE_AT, examples=("house",), as_of=AsOfSeveral),),
+        problems=_READ,
+        tag="games",
+        operation="getHouse",
+        summary="Read what the games took in and gave out, by the hour or by the day",
+        description=(
+            "Beside what their pay tables expect. Everything about a bet counts when the bet was placed, so both "
+            "edges are about the same bets."
         ),
     ),
 )

@@ -8,10 +8,11 @@ from api.http.identity_bodies import ClientId
 from api.http.requests import TIMEOUT_MS
 from api.identity.clients import GRACE_S_MAX
 from ledger.core.events import DATA_OF
-from ledger.core.fields import TEXT_PATTERN, TIME_US_MAX, Id, UserId
+from ledger.core.fields import TEXT_PATTERN, TIME_US_MAX, CodeText, Id, UserId
 from ledger.core.position import PARTITIONS_MAX
 from projections.models.adjustments import AdjustmentStatus
 from projections.models.bets import BetStatus
+from projections.models.house import By
 from projections.models.leaderboards import LEADERBOARDS
 from projections.models.orders import OrderKind, OrderStatus
 
@@ -115,6 +116,10 @@ class OfTransfer(Struct, frozen=True):
 class OfOrder(Struct, frozen=True):
     user_id: UserId
     order_id: Id
+
+
+class OfCode(Struct, frozen=True):
+    code: CodeText
 
 
 class OfLeaderboard(Struct, frozen=True):
@@ -313,6 +318,36 @@ class LeaderboardQuery(ReadQuery, frozen=True, kw_only=True):
         | None
     ) = None
     limit: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="Users at most", examples=[LIMIT])] = LIMIT
+
+
+class HouseQuery(ReadQuery, frozen=True, kw_only=True):
+    asset: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}\Z",
+            description="The asset whose amounts are summed up",
+            examples=["INR"],
+            extra={"must": "an asset's code, such as INR"},
+        ),
+    ]
+    from_us: (
+        Annotated[
+            TimeUs,
+            Meta(
+                description=(
+                    "From the hour or day of this time on, in Unix microseconds; absent: 31 days. At most 31 days by "
+                    "the hour, 366 by the day"
+                )
+            ),
+        ]
+        | None
+    ) = None
+    to_us: (
+        Annotated[TimeUs, Meta(description="Only hours or days that begin before this time, in Unix microseconds")]
+        | None
+    ) = None
+    game: Annotated[str, _text("Only this game, without bonuses and commissions", "wingo_30s")] | None = None
+    by: Annotated[By, Meta(description="What one item is", examples=["day"])] = "hour"
 
 
 class RotateQuery(Struct, frozen=True):

@@ -26,6 +26,7 @@ from api.http.routing import AnyRoute, Body, Named, Route
 from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER
 from api.identity.receipts import Receipt
 from api.routes.audit import get_event, get_events, get_partitions, get_receipt, get_seals
+from api.routes.codes_table import CODE_ROUTES
 from api.routes.commands import get_command, post_batch, post_command
 from api.routes.games_table import GAME_ROUTES
 from api.routes.identity_table import IDENTITY_ROUTES
@@ -449,6 +450,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         summary="Read the proposed adjustments of all users",
         description="Newest first. `status=proposed` is the queue of adjustments to approve or reject.",
     ),
+    *CODE_ROUTES,
     *GAME_ROUTES,
     Route(
         method="GET",

@@ -49,6 +49,7 @@ class DistributedPlan(Struct, frozen=True, kw_only=True):
     paced_s: float
     fold_events: int
     takeover_events: int
+    soak_events: int
     soak_s: float
     soak_slice_s: float
 
@@ -62,6 +63,7 @@ FULL = DistributedPlan(
     paced_s=5.0,
     fold_events=40_000,
     takeover_events=1_000_000,
+    soak_events=120_000,
     soak_s=1_320.0,
     soak_slice_s=8.0,
 )
@@ -76,6 +78,7 @@ QUICK = DistributedPlan(
     paced_s=2.0,
     fold_events=20_000,
     takeover_events=50_000,
+    soak_events=20_000,
     soak_s=3.0,
     soak_slice_s=0.5,
 )
@@ -150,18 +153,18 @@ class DistributedLab(Processes):
 
     def stop(self) -> int:
         """Fill the topic, then stop worker and nodes. Returns the number of events that a worker's measure takes."""
-        self.filled()
+        self.filled(self.plan.fold_events)
         if "read_side" in self.__dict__:
             self.__dict__.pop("read_side").stop()
         for node in self.nodes:
             node.stop()
         return self.plan.fold_events
 
-    def filled(self) -> None:
-        """Fill the topic with at least as many events as a worker's pass takes."""
+    def filled(self, wanted: int) -> None:
+        """Fill the topic with at least ``wanted`` events."""
         node = self.nodes[0]
-        while (events := self.events()) < self.plan.fold_events:
-            self.say(f"filling the topic: {events:,} of {self.plan.fold_events:,} events")
+        while (events := self.events()) < wanted:
+            self.say(f"filling the topic: {events:,} of {wanted:,} events")
             self.bets(node, 4, _FILLED_AT_ONCE, 1.0, "uniform")
 
     def events(self) -> int:

@@ -171,7 +171,7 @@ def cache(lab: DistributedLab) -> list[Row]:
 
 def rebuild(lab: DistributedLab) -> list[Row]:
     """`stakelog project rebuild` from the topic beside the live tables, while nodes and worker run."""
-    lab.filled()
+    lab.filled(lab.plan.fold_events)
     worker = lab.read_side
     for node in lab.nodes:
         lab.catch_up(node)

@@ -2,8 +2,10 @@
 
 1. The load is low, so that the processes are not busy: what grows, grows with the events or with time.
 2. Each slice posts to one node and reads at another one, in turns, and makes its own connections.
-3. Memory is looked at between slices, so that no request is in it. What is judged is the line of least squares
-   through the last `JUDGED_S`; the minutes before fill caches.
+3. The log has `plan.soak_events` before the first look, so that all wallets are in the caches and each partition has
+   merged its ids a few times: an allocator keeps the most that a merge ever needed.
+4. Memory is looked at between slices, so that no request is in it. What is judged is the line of least squares
+   through the last `JUDGED_S`.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ def soak(lab: DistributedLab) -> list[Row]:
     A slice that fails (a machine too busy for it) is counted, and the next one goes on.
     """
     nodes = [*lab.nodes]
+    lab.filled(lab.plan.soak_events)
     programs = [*nodes, lab.read_side]
     looks: list[Look] = []
     failed: list[str] = []

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from ledger.core.events import Event
 from ledger.core.items import (
     Bet,
+    Gift,
     Hold,
     Items,
     Order,
@@ -28,7 +29,7 @@ from ledger.core.wallet import (
     spending_order,
 )
 
-ItemT = TypeVar("ItemT", Order, Bet, Hold, SentTransfer, Proposal, Reversible)
+ItemT = TypeVar("ItemT", Order, Bet, Hold, SentTransfer, Proposal, Reversible, Gift)
 
 
 class Step(Struct, gc=False):

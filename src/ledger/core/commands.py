@@ -18,9 +18,11 @@ from ledger.core.fields import (
     Amount,
     AmountOrZero,
     Asset,
+    CodeText,
     GameName,
     GamePeriod,
     GameStream,
+    GiftStream,
     Id,
     Metadata,
     Period,
@@ -72,6 +74,22 @@ class OpenWallet(Command, frozen=True, kw_only=True, tag="open_wallet"):
         ]
         | None
     ) = None
+    referral_code: (
+        Annotated[
+            CodeText,
+            Meta(
+                description="The referral code of the user who invited this one, instead of `referrer_id`",
+                examples=["AGENT-17"],
+            ),
+        ]
+        | None
+    ) = None
+
+    def __post_init__(self) -> None:
+        if self.referrer_id is not None and self.referral_code is not None:
+            raise ValueError(
+                "referrer_id and referral_code are both given; one of them may be - at `$.referral_code`"
+            )
 
 
 class Deposit(Command, frozen=True, kw_only=True, tag="deposit"):
@@ -416,6 +434,60 @@ class CancelPeriod(Command, frozen=True, kw_only=True, tag="cancel_period"):
     reason: Reason
 
 
+class CreateGift(Command, frozen=True, kw_only=True, tag="create_gift"):
+    """Creates a gift: an amount of bonus money, divided into shares. Each user may claim one share by its code."""
+
+    on_stream = True
+
+    user_id: GiftStream
+    asset: Asset
+    amount: Annotated[
+        Amount, Meta(description="The whole gift, in the asset's minor unit, 1 … 2^53−1", examples=[100_000])
+    ]
+    claims: Annotated[
+        int,
+        Meta(
+            description=(
+                "How many shares the amount is divided into, 1 … amount; the remainder of the division goes to the "
+                "first shares, one unit each. Another number gets `amount_out_of_range`"
+            ),
+            examples=[100],
+        ),
+    ]
+    expires_at_us: (
+        Annotated[
+            TimeUs,
+            Meta(
+                description="From when on no share is granted, in Unix microseconds, UTC. Absent: never",
+                examples=[1_796_043_600_000_000],
+            ),
+        ]
+        | None
+    ) = None
+
+
+class CloseGift(Command, frozen=True, kw_only=True, tag="close_gift"):
+    """Ends a gift: the shares that are not granted yet are not granted any more."""
+
+    on_stream = True
+
+    user_id: GiftStream
+    reason: Reason
+
+
+class ClaimGift(Command, frozen=True, kw_only=True, tag="claim_gift"):
+    """Claims a share of a gift, once. The share, or the refusal with its reason, is a later event of this wallet."""
+
+    code: Annotated[CodeText, Meta(description="The code of the gift", examples=["welcome-2026"])]
+
+
+class ClaimReferralCode(Command, frozen=True, kw_only=True, tag="claim_referral_code"):
+    """Claims a referral code for this wallet. The first wallet that claims a code has it permanently; a wallet has
+    one code. The grant or the refusal is a later event of this wallet."""
+
+    code: Annotated[CodeText, Meta(description="The code", examples=["AGENT-17"])]
+
+
 AnyCommand = (
     OpenWallet
     | Deposit
@@ -443,86 +515,13 @@ AnyCommand = (
     | SetAgentLevel
     | RecordResult
     | CancelPeriod
+    | CreateGift
+    | CloseGift
+    | ClaimGift
+    | ClaimReferralCode
 )
 
 COMMAND_TYPES: tuple[type[Command], ...] = AnyCommand.__args__
-
-
-# --- follow-ups: the ledger's own commands ---------------------------------------------------------------------
-# They repeat the data of the event that causes them, always leave an event, and their ids begin with "~".
-
-
-class FollowUp(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True, gc=False):
-    """A command that an event sends to another wallet, delivered at least once under one id.
-
-    ``command_id`` is ``~<head of the cause>:<n>``, ``cause`` the position of the event that sent it, and
-    ``cause_time_us`` its time: the event of the follow-up is never dated before it.
-    """
-
-    command_id: str
-    user_id: str
-    cause: str
-    cause_time_us: int
-
-
-class ReceiveTransfer(FollowUp, frozen=True, kw_only=True, tag="receive_transfer"):
-    transfer_id: str
-    from_user_id: str
-    asset: str
-    amount: int
-
-
-class ConcludeTransfer(FollowUp, frozen=True, kw_only=True, tag="conclude_transfer"):
-    """Ends a transfer in the sender's wallet: delivered if ``refusal`` is None, else returned for that reason."""
-
-    transfer_id: str
-    to_user_id: str
-    asset: str
-    amount: int
-    refusal: str | None = None
-
-
-class CountReferral(FollowUp, frozen=True, kw_only=True, tag="count_referral"):
-    member: str
-    level: int
-
-
-class PayCommission(FollowUp, frozen=True, kw_only=True, tag="pay_commission"):
-    """Pays the referrer ``level`` steps above ``member`` a commission on the stakes of ``day``, an ISO date, by the
-    rules of a digest."""
-
-    member: str
-    level: int
-    asset: str
-    day: str
-    stake: int
-    rules: str
-
-
-class CountValidReferral(FollowUp, frozen=True, kw_only=True, tag="count_valid_referral"):
-    """Counts ``member`` as a valid referral in the asset, by the rules of a digest."""
-
-    member: str
-    asset: str
-    rules: str
-
-
-class ResolvePeriod(FollowUp, frozen=True, kw_only=True, tag="resolve_period"):
-    """Settles the open bets of a period in one partition by ``result``, or returns them where it is None.
-
-    It is for a partition, so ``user_id`` is ``partition:<n>``. Its events are those of the bets. The open bets
-    themselves are the record of what is left to do, so it is neither kept nor answered by an event of its own: a
-    partition with an open bet asks for it (``node/unsettled``).
-    """
-
-    game: str
-    period: str
-    result: str | None = None
-    reason: str | None = None
-
-
-WalletFollowUp = ReceiveTransfer | ConcludeTransfer | CountReferral | CountValidReferral | PayCommission
-AnyFollowUp = WalletFollowUp | ResolvePeriod
 
 
 _canonical = msgspec.json.Encoder(order="sorted")

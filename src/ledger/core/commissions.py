@@ -20,9 +20,10 @@ from msgspec import Struct
 
 from ledger.core.bonuses import iso_day
 from ledger.core.case import Case, Decision, event_of
-from ledger.core.commands import CountValidReferral, PayCommission, SetAgentLevel
+from ledger.core.commands import SetAgentLevel
 from ledger.core.commission_events import CommissionDue, CommissionPaid, ReferralValid
 from ledger.core.events import HOUSE_COMMISSIONS, AgentLevelSet, Event
+from ledger.core.follow_up_commands import CountValidReferral, PayCommission
 from ledger.core.games.rules import RuleBook
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.money_rules import E9, Commission

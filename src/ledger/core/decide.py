@@ -44,10 +44,13 @@ from ledger.core.commands import (
     CancelPeriod,
     CaptureHold,
     ClaimAttendance,
+    ClaimGift,
+    ClaimReferralCode,
+    CloseGift,
     CloseWallet,
     Command,
+    CreateGift,
     Deposit,
-    FollowUp,
     FreezeWallet,
     GrantBonus,
     OpenWallet,
@@ -73,7 +76,6 @@ from ledger.core.events import (
     Balance,
     Deposited,
     Event,
-    HoldExpired,
     LimitsSet,
     Posting,
     WalletClosed,
@@ -81,10 +83,16 @@ from ledger.core.events import (
     WalletOpened,
     WalletUnfrozen,
 )
+from ledger.core.follow_up_commands import FollowUp
+from ledger.core.gifts import claim_gift, close_gift, create_gift
+from ledger.core.hold_events import HoldExpired
 from ledger.core.holds import capture_hold, place_hold, release_hold, transfer
 from ledger.core.items import (
+    CODE_KEY,
+    GIFT_KEY,
     adjustment_key,
     bet_key,
+    gift_claim_key,
     grant_key,
     hold_key,
     order_key,
@@ -99,6 +107,7 @@ from ledger.core.postings import (
     move,
     owned_or_due,
 )
+from ledger.core.referral_codes import claim_referral_code
 from ledger.core.rejections import Code, Rejection
 from ledger.core.wagering import addition
 from ledger.core.wallet import Wallet, balance_of, next_due_us
@@ -135,6 +144,10 @@ _NEEDS: Final[dict[type[Any], Callable[[Any], tuple[str, ...]]]] = {
     Reverse: lambda c: (reversible_key(c.position),),
     RecordResult: lambda c: (period_key(c.period),),
     CancelPeriod: lambda c: (period_key(c.period),),
+    CreateGift: lambda _: (GIFT_KEY,),
+    CloseGift: lambda _: (GIFT_KEY,),
+    ClaimGift: lambda c: (gift_claim_key(c.code),),
+    ClaimReferralCode: lambda _: (CODE_KEY,),
 }
 
 
@@ -206,7 +219,10 @@ def _open_wallet(case: Case, command: OpenWallet) -> Decision:
         return Rejection(Code.WALLET_ALREADY_OPEN, f"the wallet {command.user_id} is open already")
     if command.referrer_id == command.user_id:
         return Rejection(Code.SAME_WALLET, "a wallet cannot refer itself", {"field": "referrer_id"})
-    return event_of(case, WalletOpened(metadata=command.metadata, referrer_id=command.referrer_id))
+    opened = WalletOpened(
+        metadata=command.metadata, referral_code=command.referral_code, referrer_id=command.referrer_id
+    )
+    return event_of(case, opened)
 
 
 def _deposit(case: Case, command: Deposit) -> Decision:
@@ -294,7 +310,7 @@ def _close_wallet(case: Case, command: CloseWallet) -> Decision:
     if wallet.open_items:
         return Rejection(
             Code.WALLET_NOT_EMPTY,
-            f"{wallet.open_items} of the wallet's bets, holds, withdrawals, transfers or proposals are open",
+            f"{wallet.open_items} of the wallet's bets, holds, withdrawals, transfers, proposals or claims are open",
             {"open_items": wallet.open_items},
         )
     return event_of(case, WalletClosed(metadata=command.metadata, reason=command.reason))
@@ -327,4 +343,8 @@ _DECIDE: Final[dict[type[Any], Callable[[Case, Any], Decision]]] = {
     SetAgentLevel: set_agent_level,
     RecordResult: record_result,
     CancelPeriod: cancel_period,
+    CreateGift: create_gift,
+    CloseGift: close_gift,
+    ClaimGift: claim_gift,
+    ClaimReferralCode: claim_referral_code,
 }

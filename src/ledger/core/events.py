@@ -23,6 +23,7 @@ from ledger.core.fields import (
     EventAmount,
     EventAmountOrZero,
     EventAsset,
+    EventCode,
     EventDigest,
     EventId,
     EventLevel,
@@ -33,11 +34,26 @@ from ledger.core.fields import (
     EventPrivate,
     EventReason,
     EventSignedAmount,
-    EventTimeUs,
     EventTotal,
     EventUserId,
     EventWagering,
 )
+from ledger.core.gift_events import (
+    GiftClaimed,
+    GiftClosed,
+    GiftCreated,
+    GiftReceived,
+    GiftRefused,
+    GiftShareGranted,
+    GiftShareRefused,
+    ReferralCodeClaimed,
+    ReferralCodeGranted,
+    ReferralCodeRefused,
+    ReferralResolved,
+    ReferralUnknown,
+    ReferrerSet,
+)
+from ledger.core.hold_events import HoldCaptured, HoldExpired, HoldPlaced, HoldReleased
 from ledger.core.rejections import Code
 
 NO_REQUEST = "0" * 64
@@ -58,6 +74,7 @@ HOUSE_PAYOUTS = "house/payouts"
 HOUSE_CAPTURES = "house/captures"
 HOUSE_COMMISSIONS = "house/commissions"
 HOUSE_ADJUSTMENTS = "house/adjustments"
+HOUSE_GIFTS = "house/gifts"
 TRANSIT_TRANSFERS = "transit/transfers"
 
 
@@ -100,6 +117,7 @@ class WalletOpened(Data, frozen=True, kw_only=True):
 
     metadata: EventMetadata | None = None
     private: EventPrivate | None = None
+    referral_code: EventCode | None = None
     referrer_id: (
         Annotated[EventUserId, Meta(description="The user who invited this one", examples=["agent-1"])] | None
     ) = None
@@ -187,65 +205,6 @@ class WithdrawalRejected(Data, frozen=True, kw_only=True):
     order_id: Annotated[EventId, Meta(description="The order", examples=["wd-1"])]
     private: EventPrivate | None = None
     reason: EventReason | None = None
-
-
-class HoldPlaced(Data, frozen=True, kw_only=True):
-    """Cash was set aside."""
-
-    type = "hold_placed"
-
-    amount: EventAmount
-    asset: EventAsset
-    expires_at_us: (
-        Annotated[
-            EventTimeUs,
-            Meta(
-                description="When the hold expires, in Unix microseconds, UTC; absent: never",
-                examples=[1_795_442_400_000_000],
-            ),
-        ]
-        | None
-    ) = None
-    hold_id: Annotated[EventId, Meta(description="The hold", examples=["hold-1"])]
-    metadata: EventMetadata | None = None
-    private: EventPrivate | None = None
-
-
-class HoldExpired(Data, frozen=True, kw_only=True):
-    """A hold expired: its money is cash again."""
-
-    type = "hold_expired"
-
-    amount: EventAmount
-    asset: EventAsset
-    cause: Cause
-    hold_id: Annotated[EventId, Meta(description="The hold", examples=["hold-1"])]
-
-
-class HoldCaptured(Data, frozen=True, kw_only=True):
-    """Money was taken out of a hold; what was left of the hold is cash again."""
-
-    type = "hold_captured"
-
-    amount: (
-        Annotated[
-            EventAmount, Meta(description="What was taken, in the asset's minor unit; absent: all", examples=[25_000])
-        ]
-        | None
-    ) = None
-    hold_id: Annotated[EventId, Meta(description="The hold", examples=["hold-1"])]
-    metadata: EventMetadata | None = None
-    private: EventPrivate | None = None
-
-
-class HoldReleased(Data, frozen=True, kw_only=True):
-    """A hold ended without being captured: its money is cash again."""
-
-    type = "hold_released"
-
-    hold_id: Annotated[EventId, Meta(description="The hold", examples=["hold-1"])]
-    metadata: EventMetadata | None = None
-    private: EventPrivate | None = None
 
 
 class TransferSent(Data, frozen=True, kw_only=True):
@@ -502,6 +461,19 @@ AnyData = (
     | ResultRecorded
     | PeriodCancelled
     | WriterOpened
+    | GiftCreated
+    | GiftClosed
+    | GiftClaimed
+    | GiftShareGranted
+    | GiftShareRefused
+    | GiftReceived
+    | GiftRefused
+    | ReferralCodeClaimed
+    | ReferralCodeGranted
+    | ReferralCodeRefused
+    | ReferralResolved
+    | ReferralUnknown
+    | ReferrerSet
 )
 
 DATA_TYPES: tuple[type[AnyData], ...] = AnyData.__args__
@@ -536,6 +508,10 @@ COMMAND_OF: dict[str, str] = {
     "agent_level_set": "set_agent_level",
     "result_recorded": "record_result",
     "period_cancelled": "cancel_period",
+    "gift_created": "create_gift",
+    "gift_closed": "close_gift",
+    "gift_claimed": "claim_gift",
+    "referral_code_claimed": "claim_referral_code",
 }
 """Event type → the type of the command that makes it. The ledger's own events are not in it."""
 

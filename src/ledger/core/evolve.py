@@ -33,10 +33,6 @@ from ledger.core.events import (
     AgentLevelSet,
     Deposited,
     Event,
-    HoldCaptured,
-    HoldExpired,
-    HoldPlaced,
-    HoldReleased,
     LimitsSet,
     ReferralCounted,
     ReferralVoid,
@@ -56,7 +52,37 @@ from ledger.core.events import (
     WriterOpened,
 )
 from ledger.core.games.periods import ends_at_us
+from ledger.core.gift_events import (
+    GiftClaimed,
+    GiftClosed,
+    GiftCreated,
+    GiftReceived,
+    GiftRefused,
+    GiftShareGranted,
+    GiftShareRefused,
+    ReferralCodeClaimed,
+    ReferralCodeGranted,
+    ReferralCodeRefused,
+    ReferralResolved,
+    ReferralUnknown,
+    ReferrerSet,
+)
+from ledger.core.gifts import (
+    gift_claimed,
+    gift_closed,
+    gift_created,
+    gift_received,
+    gift_refused,
+    gift_share_granted,
+)
+from ledger.core.hold_events import (
+    HoldCaptured,
+    HoldExpired,
+    HoldPlaced,
+    HoldReleased,
+)
 from ledger.core.items import (
+    GIFT_KEY,
     Bet,
     Drawn,
     GameBet,
@@ -80,6 +106,12 @@ from ledger.core.items import (
     transfer_key,
 )
 from ledger.core.position import Position
+from ledger.core.referral_codes import (
+    referral_code_claimed,
+    referral_code_granted,
+    referral_code_refused,
+    referrer_set,
+)
 from ledger.core.wallet import (
     DAY_US,
     NO_BALANCE,
@@ -159,6 +191,8 @@ def items_read_by(event: Event) -> tuple[str, ...]:
             return (reversible_key(event.data.position),)
         case TransferDelivered() | TransferReturned():
             return (transfer_key(event.data.transfer_id),)
+        case GiftClosed() | GiftShareGranted():
+            return (GIFT_KEY,)
         case _:
             return ()
 
@@ -587,5 +621,18 @@ _EVOLVE: dict[type[Any], Callable[[Wallet, Any, Step], dict[str, Item]]] = {
     CommissionPaid: _commission_paid,
     ResultRecorded: _period_ended,
     PeriodCancelled: _period_ended,
+    GiftCreated: gift_created,
+    GiftClosed: gift_closed,
+    GiftClaimed: gift_claimed,
+    GiftShareGranted: gift_share_granted,
+    GiftShareRefused: _balances_only,
+    GiftReceived: gift_received,
+    GiftRefused: gift_refused,
+    ReferralCodeClaimed: referral_code_claimed,
+    ReferralCodeGranted: referral_code_granted,
+    ReferralCodeRefused: referral_code_refused,
+    ReferralResolved: _balances_only,
+    ReferralUnknown: _balances_only,
+    ReferrerSet: referrer_set,
     WriterOpened: _balances_only,  # of the partition's own stream, which has no wallet
 }

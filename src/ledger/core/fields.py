@@ -31,6 +31,11 @@ USER_ID_PATTERN = rf"^{_NOT_RESERVED}[A-Za-z0-9][A-Za-z0-9_.:@-]{{0,63}}\Z"
 ID_PATTERN = r"^[!-}][!-~]{0,127}\Z"
 POSITION_PATTERN = r"^(0|[1-9][0-9]{0,3}):(0|[1-9][0-9]{0,15})\Z"
 EVENT_POSITION_PATTERN = r"^(0|[1-9][0-9]{0,3}):[1-9][0-9]{0,15}\Z"
+CODE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}\Z"
+GIFT_STREAM = "gift:"
+GIFT_STREAM_PATTERN = r"^gift:[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}\Z"
+CODE_STREAM = "code:"
+CODE_STREAM_PATTERN = r"^code:[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}\Z"
 GAME_STREAM = "game:"
 GAME_STREAM_PATTERN = r"^game:[A-Za-z0-9_.-]{1,59}\Z"
 ASSET_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}\Z"
@@ -165,6 +170,24 @@ GameStream = Annotated[
         extra={"must": "game: and the name of a game, as game:wingo_30s"},
     ),
 ]
+GiftStream = Annotated[
+    str,
+    Meta(
+        pattern=GIFT_STREAM_PATTERN,
+        description="The stream of the gift: `gift:` and the code of the gift",
+        examples=["gift:welcome-2026"],
+        extra={"must": "gift: and a code of 1–64 of A–Z a–z 0–9 _ - . @, beginning with a letter or digit"},
+    ),
+]
+CodeText = Annotated[
+    str,
+    Meta(
+        pattern=CODE_PATTERN,
+        description="1–64 of `A–Z a–z 0–9 _ - . @`, beginning with a letter or digit",
+        examples=["welcome-2026"],
+        extra={"must": "1–64 of A–Z a–z 0–9 _ - . @, beginning with a letter or digit"},
+    ),
+]
 GamePeriod = Annotated[
     Text,
     Meta(
@@ -265,6 +288,14 @@ EventGrantId = Annotated[str, Meta(extra_json_schema={"pattern": "^[!-~]{1,128}$
 EventAsset = Annotated[
     str,
     Meta(description="The asset's code", examples=["INR"], extra_json_schema={"pattern": published(ASSET_PATTERN)}),
+]
+EventCode = Annotated[
+    str,
+    Meta(
+        description="The code",
+        examples=["welcome-2026"],
+        extra_json_schema={"pattern": published(CODE_PATTERN)},
+    ),
 ]
 EventGamePeriod = Annotated[
     str,

@@ -3,19 +3,13 @@
 Invariants:
 (1) A follow-up always leaves an event, also where the receiver refuses it: a redelivery must find the same outcome.
 (2) The event of a follow-up names its cause, and is never dated before it (the round ensures it).
-(3) A transfer is concluded once, by what it sent: money comes back only to the wallet that it left.
+(3) A transfer, a claim and a signup by code are concluded once, by what they sent: money comes back only to the
+    wallet that it left.
 """
 
 from typing import Any, Final
 
-from ledger.core.commands import (
-    ConcludeTransfer,
-    CountReferral,
-    CountValidReferral,
-    PayCommission,
-    ReceiveTransfer,
-    WalletFollowUp,
-)
+from ledger.core import gifts, referral_codes
 from ledger.core.commission_events import CommissionDue, CommissionPaid
 from ledger.core.commissions import count_valid_referral, pay_commission
 from ledger.core.events import (
@@ -31,9 +25,42 @@ from ledger.core.events import (
     TransferSent,
     WalletOpened,
 )
-from ledger.core.fields import REFERRAL_LEVELS
+from ledger.core.fields import CODE_STREAM, GIFT_STREAM, REFERRAL_LEVELS
+from ledger.core.follow_up_commands import (
+    ConcludeCodeClaim,
+    ConcludeGiftClaim,
+    ConcludeTransfer,
+    CountReferral,
+    CountValidReferral,
+    GrantGiftShare,
+    GrantReferralCode,
+    PayCommission,
+    ReceiveTransfer,
+    ResolveReferral,
+    SetReferrer,
+    WalletFollowUp,
+)
 from ledger.core.games.rules import RuleBook
-from ledger.core.items import Item, SentTransfer, transfer_key
+from ledger.core.gift_events import (
+    GiftClaimed,
+    GiftShareGranted,
+    GiftShareRefused,
+    ReferralCodeClaimed,
+    ReferralCodeGranted,
+    ReferralCodeRefused,
+    ReferralResolved,
+    ReferrerSet,
+)
+from ledger.core.items import (
+    CODE_KEY,
+    GIFT_KEY,
+    GiftClaim,
+    Item,
+    ReferralCode,
+    SentTransfer,
+    gift_claim_key,
+    transfer_key,
+)
 from ledger.core.money import in_bounds
 from ledger.core.position import Position
 from ledger.core.postings import balances_with, ledger_event, owned_or_due, pay
@@ -41,10 +68,11 @@ from ledger.core.rejections import Code
 from ledger.core.wallet import Wallet, balance_sum, limits_of
 
 
-def decide_follow_up(follow_up: WalletFollowUp, wallet: Wallet, rules: RuleBook, time_us: int) -> Event:
-    """The event of a follow-up that ``fits``. Never a rejection: a redelivery must find the same outcome.
-
-    ``rules`` has those that the follow-up names."""
+def decide_follow_up(
+    follow_up: WalletFollowUp, wallet: Wallet, item: Item | None, time_us: int, rules: RuleBook
+) -> Event:
+    """The event of a follow-up that ``fits``. Never a rejection: a redelivery must find the same outcome. ``item`` is
+    the one of ``item_needed_by``, ``rules`` has those that the follow-up names."""
     match follow_up:
         case ReceiveTransfer():
             return _receive_transfer(follow_up, wallet, time_us)
@@ -54,6 +82,18 @@ def decide_follow_up(follow_up: WalletFollowUp, wallet: Wallet, rules: RuleBook,
             return count_valid_referral(follow_up, wallet, time_us)
         case PayCommission():
             return pay_commission(follow_up, wallet, rules, time_us)
+        case GrantGiftShare():
+            return gifts.grant_share(follow_up, wallet, item, time_us)
+        case ConcludeGiftClaim():
+            return gifts.conclude_claim(follow_up, wallet, time_us, rules)
+        case GrantReferralCode():
+            return referral_codes.grant_code(follow_up, wallet, item, time_us)
+        case ConcludeCodeClaim():
+            return referral_codes.conclude_claim(follow_up, wallet, time_us)
+        case ResolveReferral():
+            return referral_codes.resolve_referral(follow_up, wallet, item, time_us)
+        case SetReferrer():
+            return referral_codes.set_referrer(follow_up, wallet, time_us)
         case CountReferral():
             counts = wallet.status in ("open", "frozen")
             data = ReferralCounted if counts else ReferralVoid
@@ -136,16 +176,43 @@ def _conclude_transfer(follow_up: ConcludeTransfer, wallet: Wallet, time_us: int
 
 
 def item_needed_by(follow_up: WalletFollowUp) -> str | None:
-    """The key of the item that the follow-up is about, in its wallet; None if it is about none."""
-    return transfer_key(follow_up.transfer_id) if isinstance(follow_up, ConcludeTransfer) else None
+    """The key of the item that the follow-up is about, in its wallet or stream; None if it is about none."""
+    match follow_up:
+        case ConcludeTransfer():
+            return transfer_key(follow_up.transfer_id)
+        case GrantGiftShare():
+            return GIFT_KEY
+        case ConcludeGiftClaim():
+            return gift_claim_key(follow_up.code)
+        case GrantReferralCode() | ConcludeCodeClaim() | ResolveReferral():
+            return CODE_KEY
+        case _:
+            return None
 
 
-def fits(follow_up: WalletFollowUp, item: Item | None) -> bool:
-    """Whether the follow-up fits ``item``, the one that it needs. If not, two partitions of the log contradict each
-    other, and the follow-up must not be decided."""
-    if not isinstance(follow_up, ConcludeTransfer):
-        return True
-    return item == SentTransfer("sent", follow_up.to_user_id, follow_up.asset, follow_up.amount)
+def fits(follow_up: WalletFollowUp, wallet: Wallet, item: Item | None) -> bool:
+    """Whether the follow-up concludes what ``wallet`` has sent: ``item`` is the one of ``item_needed_by``. If not,
+    two partitions of the log contradict each other, and the follow-up must not be decided."""
+    match follow_up:
+        case ConcludeTransfer():
+            return item == SentTransfer("sent", follow_up.to_user_id, follow_up.asset, follow_up.amount)
+        case ConcludeGiftClaim():
+            return item == GiftClaim("open")
+        case ConcludeCodeClaim():
+            return item == ReferralCode("open", follow_up.code, follow_up.user_id)
+        case SetReferrer():
+            return wallet.status != "none" and wallet.referrer_id is None
+        case _:
+            return True
+
+
+CONCLUDED: Final[dict[type[Any], str]] = {
+    ConcludeTransfer: "a transfer",
+    ConcludeGiftClaim: "a claim",
+    ConcludeCodeClaim: "a claim",
+    SetReferrer: "a signup",
+}
+"""Type of a follow-up that concludes something → what it concludes, for messages."""
 
 
 # The other types send none: looked up first, because nearly every event is of one of them.
@@ -153,6 +220,8 @@ _SENDERS: Final[frozenset[type[Any]]] = frozenset(
     {
         *(WalletOpened, ReferralCounted, TransferSent, TransferReceived, TransferRefused),
         *(Deposited, CommissionDue, CommissionPaid),
+        *(GiftClaimed, GiftShareGranted, GiftShareRefused),
+        *(ReferralCodeClaimed, ReferralCodeGranted, ReferralCodeRefused, ReferralResolved, ReferrerSet),
     }
 )
 
@@ -167,10 +236,10 @@ def follow_up_of(event: Event, wallet: Wallet, position: Position, head: str) ->
         return None
     command_id, cause = f"~{head}:0", str(position)
     match data:
-        case WalletOpened() if data.referrer_id is not None:
+        case WalletOpened(referrer_id=str(referrer_id)) | ReferrerSet(referrer_id=referrer_id):
             return CountReferral(
                 command_id=command_id,
-                user_id=data.referrer_id,
+                user_id=referrer_id,
                 cause=cause,
                 cause_time_us=event.time_us,
                 member=event.user_id,
@@ -248,5 +317,32 @@ def follow_up_of(event: Event, wallet: Wallet, position: Position, head: str) ->
                 amount=data.amount,
                 refusal=data.reason if isinstance(data, TransferRefused) else None,
             )
+        case _:
+            return _of_a_code(event, command_id, cause)
+
+
+def _of_a_code(event: Event, command_id: str, cause: str) -> WalletFollowUp | None:
+    """What an event about a gift or a referral code sends."""
+    data, user_id, time_us = event.data, event.user_id, event.time_us
+    sent: dict[str, Any] = {"command_id": command_id, "cause": cause, "cause_time_us": time_us}
+    match data:
+        case GiftClaimed():
+            return GrantGiftShare(**sent, user_id=GIFT_STREAM + data.code, claimed_by=user_id)
+        case GiftShareGranted():
+            code = user_id.removeprefix(GIFT_STREAM)
+            return ConcludeGiftClaim(**sent, user_id=data.claimed_by, code=code, asset=data.asset, amount=data.amount)
+        case GiftShareRefused():
+            code = user_id.removeprefix(GIFT_STREAM)
+            return ConcludeGiftClaim(**sent, user_id=data.claimed_by, code=code, refusal=data.reason)
+        case WalletOpened() if data.referral_code is not None:
+            return ResolveReferral(**sent, user_id=CODE_STREAM + data.referral_code, member=user_id)
+        case ReferralResolved():
+            code = user_id.removeprefix(CODE_STREAM)
+            return SetReferrer(**sent, user_id=data.member, code=code, referrer_id=data.referrer_id)
+        case ReferralCodeClaimed():
+            return GrantReferralCode(**sent, user_id=CODE_STREAM + data.code, claimed_by=user_id)
+        case ReferralCodeGranted() | ReferralCodeRefused() if user_id != data.claimed_by:  # on the stream of the code
+            granted = isinstance(data, ReferralCodeGranted)
+            return ConcludeCodeClaim(**sent, user_id=data.claimed_by, code=data.code, granted=granted)
         case _:
             return None

@@ -27,12 +27,10 @@ from ledger.core.events import (
     HOUSE_CAPTURES,
     TRANSIT_TRANSFERS,
     Balance,
-    HoldCaptured,
-    HoldPlaced,
-    HoldReleased,
     Posting,
     TransferSent,
 )
+from ledger.core.hold_events import HoldCaptured, HoldPlaced, HoldReleased
 from ledger.core.items import (
     Hold,
     hold_key,

@@ -1,11 +1,11 @@
-"""Items: what a wallet, or the stream of a game, remembers under an id. One Struct per kind, and the key of each.
+"""Items: what a wallet, or a stream of the ledger, remembers under an id. One Struct per kind, and the key of each.
 
 A wallet can have millions of items, so they are stored outside of it. The key is a letter for the kind, a colon and
 the id (``"b:bet-1"``), unique within the wallet. Ids of two kinds never collide.
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -110,6 +110,32 @@ class Outcome(Struct, frozen=True, array_like=True, tag="p", gc=False):
     seq: int
 
 
+class Gift(Struct, frozen=True, array_like=True, tag="i", gc=False):
+    """A gift, on its own stream: ``granted`` of its ``claims`` shares belong to users."""
+
+    asset: str
+    amount: int
+    claims: int
+    expires_at_us: int | None
+    granted: int = 0
+    closed: bool = False
+
+
+class GiftClaim(Struct, frozen=True, array_like=True, tag="s", gc=False):
+    """A wallet's claim of a gift. ``no_share``: the gift refused, so the wallet may claim it again; ``no_room``: the
+    wallet itself refused a share that the gift had granted, which ends the claim for good."""
+
+    status: Literal["open", "received", "no_share", "no_room"]
+
+
+class ReferralCode(Struct, frozen=True, array_like=True, tag="k", gc=False):
+    """On a wallet: the code that it has claimed. On the stream of a code: ``code`` and its owner."""
+
+    status: Literal["open", "granted", "refused"]
+    code: str
+    owner: str
+
+
 class OpenBet(Struct, frozen=True, array_like=True, tag="n", gc=False):
     """A bet that waits for the outcome of its period, as the list of its partition's open bets has it.
 
@@ -127,7 +153,9 @@ class OpenBet(Struct, frozen=True, array_like=True, tag="n", gc=False):
         return self.bet.of_game
 
 
-Item = Order | Bet | Hold | SentTransfer | GrantTaken | Proposal | Reversible | Outcome
+Item = (
+    Order | Bet | Hold | SentTransfer | GrantTaken | Proposal | Reversible | Outcome | Gift | GiftClaim | ReferralCode
+)
 Items = Mapping[str, Item | None]
 """Key of an item within its wallet → the item, or None if there is none. Every requested key is present."""
 
@@ -168,3 +196,14 @@ def period_key(period: str) -> str:
 
 def reversible_key(position: str) -> str:
     return "r:" + position
+
+
+GIFT_KEY: Final = "i:"
+"""Of the gift, on its stream."""
+
+CODE_KEY: Final = "k:"
+"""Of the one code of a wallet, and of the owner, on the stream of a code."""
+
+
+def gift_claim_key(code: str) -> str:
+    return "s:" + code

@@ -17,10 +17,10 @@ from ledger.core.bet_events import (
     PeriodCancelled,
     ResultRecorded,
 )
-from ledger.core.commands import ResolvePeriod
 from ledger.core.commissions import terms_of
 from ledger.core.events import HOUSE_PAYOUTS, Event
 from ledger.core.fields import GAME_STREAM
+from ledger.core.follow_up_commands import ResolvePeriod
 from ledger.core.games.payout import pay_legs
 from ledger.core.games.rules import RuleBook
 from ledger.core.items import OpenBet, split_payout

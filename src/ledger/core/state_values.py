@@ -8,7 +8,7 @@ from typing import Final, cast
 
 import msgspec
 
-from ledger.core.commands import AnyFollowUp
+from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.core.items import Item, OpenBet
 from ledger.core.wallet import Wallet
 

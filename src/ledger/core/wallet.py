@@ -112,7 +112,8 @@ class Attendance(Struct, frozen=True, array_like=True, gc=False):
 class Wallet(Struct, array_like=True, tag="w", gc=False):
     """One user's accounts, treated as a value: only ``evolve`` assigns to its members, in its own copy.
 
-    ``open_items`` counts the unresolved items: open bets, holds, withdrawals, proposals and transfers under way.
+    ``open_items`` counts the unresolved items: open bets, holds, withdrawals, proposals, transfers under
+    way and claims of gifts.
     """
 
     user_id: str

@@ -15,6 +15,7 @@ from collections.abc import Coroutine
 from typing import Any, Final, NamedTuple, TypeVar
 
 from ledger import background
+from ledger.core.games.tables import PayTable
 from ledger.core.record import Head, sha256_hex
 from ledger.errors import LogUnavailable
 from ledger.kafka.address import KafkaAddress
@@ -96,6 +97,10 @@ class KafkaLogReader:
 
     def read(self, partition: int, from_seq: int, limit: int) -> list[bytes]:
         return self._wait(self._read(partition, from_seq, limit))
+
+    def tables(self) -> dict[str, PayTable]:
+        """Return the pay tables that any node has declared, by their digests."""
+        return self._wait(self._from_start.tables())
 
     def close(self) -> None:
         if self._closed:

@@ -21,7 +21,8 @@ from msgspec.structs import replace
 
 from ledger import background
 from ledger.cluster_ports import Owners
-from ledger.core.commands import AnyFollowUp, Command
+from ledger.core.commands import Command
+from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.core.games.rules import BUILT_IN, RuleBook
 from ledger.core.money import Assets
 from ledger.core.position import RESERVED_PARTITION_PREFIX, Position, partition_of

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ledger import background
 from ledger.cluster_ports import Assignee
-from ledger.core.commands import AnyFollowUp
+from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.core.money import Assets
 from ledger.errors import LedgerError
 from ledger.node.node import NOT_OPEN, Node

@@ -6,7 +6,7 @@ A node that owns the whole log has no other nodes: ``ledger/node/owns_all.py``.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from ledger.core.commands import AnyFollowUp
+from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.errors import LedgerError
 from ledger.writer.requests import AnyResponse, Request
 

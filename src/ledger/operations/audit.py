@@ -35,6 +35,7 @@ from msgspec import UNSET, Struct
 from ledger.core.position import partition_of
 from ledger.core.record import EMPTY_SHA256, Head
 from ledger.errors import LogDamaged
+from ledger.operations.verifying import gifts
 from ledger.operations.verifying.anchors import Anchor, Anchors, Contradiction
 from ledger.operations.verifying.commissions import COMMISSIONS
 from ledger.operations.verifying.damage import damaged, link_of
@@ -108,8 +109,10 @@ _NO_REQUEST: Final = "0" * 64
 _LEDGER: Final = "ledger"
 _PUBLISHED: Final = "a published head"
 _GAME_STREAM: Final = re.compile("game:[A-Za-z0-9_.-]{1,59}").fullmatch
+_CODE_STREAM: Final = re.compile("(?:gift|code):[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}").fullmatch
 _USER_ID: Final = re.compile("[A-Za-z0-9][A-Za-z0-9_.:@-]{0,63}").fullmatch
 _COMMAND_ID: Final = re.compile("[!-}][!-~]{0,127}").fullmatch
+_RESERVED: Final = ("game:", "gift:", "code:", "partition:")
 _ACTORS_MAX: Final = 10_000
 _UNREADABLE: Final = (KeyError, TypeError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -124,6 +127,9 @@ _FOLLOW_UPS: Final = frozenset(
         *("wallet_opened", "referral_counted", "referral_void", "transfer_sent"),
         *("transfer_received", "transfer_refused", "transfer_delivered", "transfer_returned"),
         *("deposited", "referral_valid", "commission_due", "commission_paid"),
+        *("gift_claimed", "gift_share_granted", "gift_share_refused", "gift_received", "gift_refused"),
+        *("referral_code_claimed", "referral_code_granted", "referral_code_refused"),
+        *("referral_resolved", "referral_unknown", "referrer_set"),
     }
 )
 """The types that send a follow-up or record one."""
@@ -150,7 +156,7 @@ class _Type(NamedTuple):
 _TYPES: Final = {
     of: _Type(
         kind,
-        (HANDLERS | COMMISSIONS).get(kind.name, moves_nothing),
+        (HANDLERS | gifts.HANDLERS | COMMISSIONS).get(kind.name, moves_nothing),
         KEYS.get(kind.name),
         kind.name in _FOLLOW_UPS | _OUTCOMES | _BETS or kind.name in SECOND_KEY,
     )
@@ -438,7 +444,13 @@ class _Partition:
             if partition_of(user_id, self._whole.partitions) != self.number:
                 raise Mismatch(f"{user_id} belongs to another partition")
             return
-        if _USER_ID(user_id) is None or user_id.startswith(("partition:", "game:")):
+        if event.type in gifts.STREAM_OF and _CODE_STREAM(user_id) is not None:
+            if not user_id.startswith(gifts.STREAM_OF[event.type]):
+                raise Mismatch(f"{user_id} has no {event.type}")
+            if partition_of(user_id, self._whole.partitions) != self.number:
+                raise Mismatch(f"{user_id} belongs to another partition")
+            return
+        if _USER_ID(user_id) is None or user_id.startswith(_RESERVED):
             raise Mismatch(f"{user_id} is not the name of a wallet")
         if partition_of(user_id, self._whole.partitions) != self.number:
             raise Mismatch(f"{user_id} belongs to another partition")

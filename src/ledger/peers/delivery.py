@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from ledger import background
 from ledger.cluster_ports import Owners
-from ledger.core.commands import AnyFollowUp
+from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.core.position import partition_of
 from ledger.errors import LedgerError
 from ledger.node.ports import LocalWriters, Peers

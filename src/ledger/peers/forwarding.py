@@ -30,7 +30,7 @@ from typing import Final, Literal
 
 from ledger import background
 from ledger.cluster_ports import Owners
-from ledger.core.commands import AnyFollowUp
+from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.core.position import partition_of
 from ledger.errors import LedgerError, LogUnavailable
 from ledger.node.ports import End, LocalWriters, OpenFollowUps, Peers, PeerSilent, PeerUnreachable

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from ledger.core.commands import AnyFollowUp
+from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.node.ports import LocalWriters
 from ledger.writer.requests import CommandRequest, LookupRequest, OutcomeRequest, Request, RequestGroup, WalletRequest
 

@@ -48,6 +48,14 @@ class _LogFile(ABC):
     def close(self) -> None:
         self._connection.close()
 
+    def tables(self) -> dict[str, PayTable]:
+        """Return the pay tables that are kept with the log, by their digests."""
+        rows = self._rows(SELECT_TABLES)
+        try:
+            return read_tables(rows[0][0]) if rows else {}
+        except (ValueError, TypeError) as error:
+            raise LogUnreadable(f"the pay tables in {self._path} cannot be read: {error}") from error
+
     def _rows(self, sql: str, parameters: tuple[int | str, ...] = ()) -> list[Any]:
         try:
             return self._connection.execute(sql, parameters).fetchall()
@@ -72,14 +80,6 @@ class SqliteRecords(_LogFile):
             return {str(asset): int(exponent) for asset, exponent in json.loads(rows[0][0]).items()} if rows else {}
         except (ValueError, TypeError, AttributeError) as error:
             raise LogUnreadable(f"the assets declared in {self._path} cannot be read: {error}") from error
-
-    def tables(self) -> dict[str, PayTable]:
-        """Return the pay tables that are kept with the log, by their digests."""
-        rows = self._rows(SELECT_TABLES)
-        try:
-            return read_tables(rows[0][0]) if rows else {}
-        except (ValueError, TypeError) as error:
-            raise LogUnreadable(f"the pay tables in {self._path} cannot be read: {error}") from error
 
     def money_rules(self) -> dict[str, Money]:
         """Return the rules of money flows that are kept with the log, by their digests."""

@@ -6,7 +6,7 @@ where it cannot be read.
 
 from collections.abc import Sequence
 
-from ledger.core.commands import PayCommission
+from ledger.core.follow_up_commands import PayCommission
 from ledger.core.games.rules import RuleBook
 from ledger.errors import RulesMissing
 from ledger.ports import EventLog

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
-from ledger.core.commands import PayCommission, ResolvePeriod
+from ledger.core.follow_up_commands import PayCommission, ResolvePeriod
 from ledger.writer.requests import FollowUpRequest, Request
 
 T = TypeVar("T")

@@ -11,15 +11,15 @@ Invariants:
 
 from collections.abc import Sequence
 
-from ledger.core.commands import ConcludeTransfer
 from ledger.core.events import LEDGER, NO_REQUEST, Event, WriterOpened
-from ledger.core.items import transfer_key
+from ledger.core.follow_up_commands import ResolvePeriod, WalletFollowUp
+from ledger.core.follow_ups import CONCLUDED, fits, item_needed_by
 from ledger.core.position import RESERVED_PARTITION_PREFIX, Position
 from ledger.core.record import Head, encode
 from ledger.errors import PartitionsDisagree, Superseded
 from ledger.ports import NewRecord
 from ledger.writer.requests import FollowUpRequest
-from ledger.writer.state import PartitionState
+from ledger.writer.state import PartitionState, command_key
 
 
 class Opening:
@@ -51,23 +51,19 @@ class Opening:
             )
 
     def is_behind(self, state: PartitionState, end: Head, follow_ups: Sequence[FollowUpRequest]) -> bool:
-        """Whether a follow-up concludes a transfer that the state does not know. Then other writers have appended:
-        this one must read and open before it decides. Raises PartitionsDisagree if the transfer is still unknown
-        after that: a conclusion is sent only after its transfer is durable."""
+        """Whether a follow-up concludes something that the state does not know. Then other writers have appended:
+        this one must read and open before it decides. Raises PartitionsDisagree if it is still unknown after that: a
+        conclusion is sent only after what it concludes is durable."""
         if not self._shared:
             return False
         behind = False
         for waiting in follow_ups:
             follow_up = waiting.follow_up
-            if not isinstance(follow_up, ConcludeTransfer):
-                continue
-            if state.item(follow_up.user_id, transfer_key(follow_up.transfer_id)) is not None:
+            what = CONCLUDED.get(type(follow_up))
+            if what is None or isinstance(follow_up, ResolvePeriod) or _is_known(state, follow_up):
                 continue
             if follow_up.command_id in self._reopened_for:
-                reason = (
-                    f"{follow_up.cause} concludes the transfer {follow_up.transfer_id} of {follow_up.user_id}, which "
-                    "is not in this one"
-                )
+                reason = f"{follow_up.cause} concludes {what} of {follow_up.user_id}, which is not in this one"
                 raise PartitionsDisagree(state.partition, end.seq, reason)
             self._reopened_for.add(follow_up.command_id)
             behind = True
@@ -80,3 +76,13 @@ class Opening:
         data = WriterOpened(generation=self.generation)
         event = Event(time_us, user_id, command_id, NO_REQUEST, LEDGER, data, (), {})
         return NewRecord(seq, user_id, command_id, encode(event, Position(partition, seq), head.sha256))
+
+
+def _is_known(state: PartitionState, follow_up: WalletFollowUp) -> bool:
+    """Whether what the follow-up concludes is in the state, or concluded already."""
+    user_id = follow_up.user_id
+    if state.get(command_key(user_id, follow_up.command_id)) is not None:
+        return True
+    key = item_needed_by(follow_up)
+    item = None if key is None else state.item(user_id, key)
+    return fits(follow_up, state.wallet(user_id), item)

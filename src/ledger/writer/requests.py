@@ -11,9 +11,10 @@ from typing import Final, Literal
 import msgspec
 from msgspec import UNSET, Struct
 
-from ledger.core.commands import COMMAND_TYPES, AnyFollowUp, Command
+from ledger.core.commands import COMMAND_TYPES, Command
 from ledger.core.decide import needs
 from ledger.core.events import COMMAND_OF, Event
+from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.core.position import Position
 from ledger.core.record import Decoded, MalformedRecord, decode, sha256_hex
 from ledger.core.rejections import Rejection

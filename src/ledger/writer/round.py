@@ -22,12 +22,12 @@ from typing import Final, NamedTuple
 
 from ledger.core.bet_events import PeriodCancelled, ResultRecorded
 from ledger.core.case import Case
-from ledger.core.commands import AnyFollowUp, ResolvePeriod, WalletFollowUp
 from ledger.core.consequences import CAUSES, consequences_of, decide_own_grant
 from ledger.core.decide import decide, expire
 from ledger.core.events import Event
 from ledger.core.evolve import balances_follow, evolve
-from ledger.core.follow_ups import decide_follow_up, fits, follow_up_of, item_needed_by
+from ledger.core.follow_up_commands import AnyFollowUp, ResolvePeriod, WalletFollowUp
+from ledger.core.follow_ups import CONCLUDED, decide_follow_up, fits, follow_up_of, item_needed_by
 from ledger.core.games.rules import RuleBook
 from ledger.core.items import Item, OpenBet, Outcome, bet_key, period_key
 from ledger.core.money import Assets
@@ -296,11 +296,13 @@ class RoundDecider:
         items: dict[str, Item | None] = {}
         if (key := item_needed_by(follow_up)) is not None:
             items[key] = self._state.item(follow_up.user_id, key)
-            if not fits(follow_up, items[key]):
-                reason = f"{follow_up.cause} concludes a transfer that {follow_up.user_id} did not send like this"
-                raise PartitionsDisagree(self._partition, decided.head.seq, reason)
+        item = None if key is None else items[key]
+        if not fits(follow_up, wallet, item):
+            what = CONCLUDED[type(follow_up)]
+            reason = f"{follow_up.cause} concludes {what} that {follow_up.user_id} did not send like this"
+            raise PartitionsDisagree(self._partition, decided.head.seq, reason)
         decided.finished.append(waiting)
-        event = decide_follow_up(follow_up, wallet, self._rules, decided.time_us)
+        event = decide_follow_up(follow_up, wallet, item, decided.time_us, self._rules)
         after, position = self._accept(decided, wallet, event, items)
         self._consequences(decided, after, event, position)
 

@@ -30,9 +30,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from ledger.core.bet_events import BetCancelled, BetPlaced, BetSettled
-from ledger.core.commands import AnyFollowUp
 from ledger.core.events import Event
 from ledger.core.evolve import evolve
+from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.core.items import Bet, Item, Items, OpenBet, bet_key
 from ledger.core.position import Position
 from ledger.core.record import Head

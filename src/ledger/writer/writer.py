@@ -25,7 +25,7 @@ from functools import partial
 from typing import Final, Literal, TypeVar
 
 from ledger import background
-from ledger.core.commands import AnyFollowUp
+from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.core.games.rules import BUILT_IN, RuleBook
 from ledger.core.money import Assets
 from ledger.core.record import EMPTY, Head, sha256_hex

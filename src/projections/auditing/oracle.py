@@ -20,7 +20,9 @@ Document = dict[str, Any]
 LEVELS: Final = 6
 _BUCKETS: Final = ("cash", "bonus", "held")
 _LIMITS: Final = ("credit_limit", "balance_max", "stake_max_per_day", "withdrawal_max_per_day")
-_RESERVED: Final = ("game:", "partition:")
+_RESERVED: Final = ("game:", "gift:", "code:", "partition:")
+GIFT_STREAM: Final = "gift:"
+CODE_STREAM: Final = "code:"
 
 _decode: Final = msgspec.json.Decoder().decode
 
@@ -30,7 +32,7 @@ class UnknownRecord(Exception):
 
 
 def is_wallet(user_id: str) -> bool:
-    """Whether the id is of a wallet, and not of the stream of a game or a partition."""
+    """Whether the id is of a wallet, and not of a stream of the ledger."""
     return not user_id.startswith(_RESERVED)
 
 
@@ -226,8 +228,12 @@ class WalletOracle:
     def _wallet_opened(self, _position: str, time_us: int, data: Document) -> None:
         self._opened = {"opened_at_us": time_us, "referrer_id": data.get("referrer_id")}
 
-    def _of_a_game(self, _position: str, _time_us: int, _data: Document) -> None:
-        """On the stream of a game, which is no wallet."""
+    def _referrer_set(self, _position: str, _time_us: int, data: Document) -> None:
+        assert self._opened is not None
+        self._opened["referrer_id"] = data["referrer_id"]
+
+    def _of_a_stream(self, _position: str, _time_us: int, _data: Document) -> None:
+        """On a stream of the ledger, which is no wallet."""
 
     def _referral_counted(self, _position: str, _time_us: int, data: Document) -> None:
         self._members[data["level"] - 1] += 1
@@ -353,6 +359,10 @@ class WalletOracle:
         }
         self._by_position[position] = ("grant", position)
 
+    def _gift_received(self, position: str, time_us: int, data: Document) -> None:
+        self._bonus_granted(position, time_us, data)
+        self.grants[data["grant_id"]]["kind"] = "gift"
+
     def _bonus_expired(self, _position: str, _time_us: int, data: Document) -> None:
         self.grants[data["grant_id"]]["remaining"] -= data["amount"]
 
@@ -437,8 +447,8 @@ _HANDLERS: Final[dict[str, Callable[[WalletOracle, str, int, Document], None]]] 
     "transfer_refused": WalletOracle._only_money,
     "transfer_delivered": WalletOracle._transfer_delivered,
     "transfer_returned": WalletOracle._transfer_returned,
-    "result_recorded": WalletOracle._of_a_game,
-    "period_cancelled": WalletOracle._of_a_game,
+    "result_recorded": WalletOracle._of_a_stream,
+    "period_cancelled": WalletOracle._of_a_stream,
     "bonus_granted": WalletOracle._bonus_granted,
     "bonus_expired": WalletOracle._bonus_expired,
     "attendance_claimed": WalletOracle._attendance_claimed,
@@ -455,7 +465,45 @@ _HANDLERS: Final[dict[str, Callable[[WalletOracle, str, int, Document], None]]] 
     "referral_valid": WalletOracle._only_money,
     "commission_due": WalletOracle._only_money,
     "commission_paid": WalletOracle._commission_paid,
+    **dict.fromkeys(
+        ("gift_created", "gift_closed", "gift_share_granted", "gift_share_refused"), WalletOracle._of_a_stream
+    ),
+    **dict.fromkeys(("referral_resolved", "referral_unknown"), WalletOracle._of_a_stream),
+    "gift_claimed": WalletOracle._only_money,
+    "gift_received": WalletOracle._gift_received,
+    "gift_refused": WalletOracle._only_money,
+    "referral_code_claimed": WalletOracle._only_money,
+    "referral_code_granted": WalletOracle._only_money,
+    "referral_code_refused": WalletOracle._only_money,
+    "referrer_set": WalletOracle._referrer_set,
 }
+
+
+def gift_of(code: str, records: Iterable[bytes]) -> Document | None:
+    """The document of the gift after these records of its stream, before it is expired; None if there is none."""
+    gift: Document | None = None
+    for event in map(_decode, records):
+        data = event["data"]
+        if event["type"] == "gift_created":
+            gift = {name: data[name] for name in ("asset", "amount", "claims")}
+            gift |= {"code": code, "claimed": 0, "status": "open", "expires_at_us": data.get("expires_at_us")}
+        elif event["type"] == "gift_share_granted":
+            assert gift is not None
+            gift["claimed"] += 1
+            if gift["claimed"] == gift["claims"] and gift["status"] == "open":
+                gift["status"] = "used_up"
+        elif event["type"] == "gift_closed":
+            assert gift is not None
+            gift["status"] = "closed"
+    return gift
+
+
+def owned_code_of(code: str, records: Iterable[bytes]) -> Document | None:
+    """The document of the code after these records of its stream; None if it has no owner."""
+    for event in map(_decode, records):
+        if event["type"] == "referral_code_granted":
+            return {"code": code, "user_id": event["data"]["claimed_by"]}
+    return None
 
 
 def _seq(position: str) -> int:

@@ -22,6 +22,7 @@ from projections.models.accounts import AccountRow
 from projections.models.deposits import DepositRow
 from projections.projecting.log_reader import LogReader
 from projections.projecting.partition import PartitionProjector
+from projections.projecting.pay_tables import PayTables
 from projections.storage.port import (
     ALL_USERS,
     Checkpoint,
@@ -93,7 +94,13 @@ class Refold:
     ) -> None:
         self._log, self._found, self._scratch, self._partition, self._rest = log, found, scratch, partition, rest
         self._projector = PartitionProjector(
-            scratch.store, scratch.generation, partition, Checkpoint(), (), rows_max=rows_max
+            scratch.store,
+            scratch.generation,
+            partition,
+            Checkpoint(),
+            (),
+            rows_max=rows_max,
+            pay_tables=PayTables(log.tables),
         )
         self._quarantined: dict[str, Quarantined] = {}
         """In the tables, by user."""

@@ -11,12 +11,15 @@ from projections.models import (
     adjustments,
     bets,
     deposits,
+    gifts,
     grants,
     history,
     holds,
+    house,
     leaderboards,
     orders,
     periods,
+    referral_codes,
     referrals,
     statistics,
     transfers,
@@ -45,7 +48,10 @@ MODELS: Final = Models(
         referrals.MODEL,
         deposits.MODEL,
         accounts.MODEL,
+        gifts.MODEL,
+        referral_codes.MODEL,
         periods.MODEL,
+        house.MODEL,
         bets.MODEL,  # last: other folds read a bet as it was before the event
     )
 )

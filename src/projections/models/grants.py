@@ -10,6 +10,7 @@ from sqlalchemy import Select
 from ledger.core.bet_events import BetCancelled, BetPlaced, BetSettled
 from ledger.core.bonus_events import AttendanceClaimed, BonusExpired, BonusGranted
 from ledger.core.events import Deposited, Event, Reversed
+from ledger.core.gift_events import GiftReceived
 from ledger.core.position import Position
 from projections.models.deposits import reversed_seq
 from projections.tables import columns
@@ -121,6 +122,8 @@ def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
             buffer[GrantEventRow].edit((user_id, position.seq)).wagering = data.wagering or 0
         case AttendanceClaimed():
             _add(event, position, buffer, data.grant_id, "attendance", data.asset, data.amount, data.expires_at_us)
+        case GiftReceived():
+            _add(event, position, buffer, data.grant_id, "gift", data.asset, data.amount, data.expires_at_us)
         case BetPlaced() if data.source.grants:
             for grant_id, amount in data.source.grants:
                 buffer[GrantRow].edit((user_id, grant_id)).remaining -= amount
@@ -174,7 +177,17 @@ MODEL: Final = Model(
     fold,
     needs,
     then_needs,
-    of=(Deposited, BonusGranted, AttendanceClaimed, BetPlaced, BetSettled, BetCancelled, BonusExpired, Reversed),
+    of=(
+        Deposited,
+        BonusGranted,
+        AttendanceClaimed,
+        GiftReceived,
+        BetPlaced,
+        BetSettled,
+        BetCancelled,
+        BonusExpired,
+        Reversed,
+    ),
 )
 
 
@@ -194,10 +207,11 @@ class BonusGrant(Struct, gc=False):
         ),
     ]
     kind: Annotated[
-        Literal["deposit", "grant", "registration", "first_deposit", "invitation", "attendance"],
+        Literal["deposit", "grant", "registration", "first_deposit", "invitation", "attendance", "gift"],
         Meta(
             description=(
                 "`deposit`: the bonus of a deposit; `grant`: of `grant_bonus`; `attendance`: of `claim_attendance`; "
+                "`gift`: the share of a gift; "
                 "the others were granted by the ledger itself, by its rules"
             ),
             examples=["grant"],

@@ -6,7 +6,13 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from msgspec import Meta, Struct
 from sqlalchemy import Select
 
-from ledger.core.events import Event, HoldCaptured, HoldExpired, HoldPlaced, HoldReleased
+from ledger.core.events import Event
+from ledger.core.hold_events import (
+    HoldCaptured,
+    HoldExpired,
+    HoldPlaced,
+    HoldReleased,
+)
 from ledger.core.position import Position
 from projections.tables import columns
 from projections.tables.fields import Amount, AnyTimeUs, Asset, EventPosition, Id, NextCursor, TimeUs

@@ -21,6 +21,7 @@ from ledger.core.events import (
     Reversed,
     WithdrawalApproved,
 )
+from ledger.core.gift_events import GiftReceived
 from ledger.core.position import Position
 from projections.models.bets import BetRow
 from projections.tables import columns
@@ -67,9 +68,9 @@ def needs(event: Event, buffer: RowBuffer) -> None:
     match event.data:
         case BetPlaced(asset=asset, game=game):
             buffer[StatisticsRow].want((event.user_id, asset, game))
-        case (
-            Deposited() | BonusGranted() | AttendanceClaimed() | CommissionPaid() | Reversed() | WithdrawalApproved()
-        ):
+        case Deposited() | BonusGranted() | AttendanceClaimed() | GiftReceived() | CommissionPaid():
+            buffer[StatisticsRow].want((event.user_id, event.data.asset, ""))
+        case Reversed() | WithdrawalApproved():
             for asset in event.balances:
                 buffer[StatisticsRow].want((event.user_id, asset, ""))
 
@@ -110,7 +111,7 @@ def fold(event: Event, _position: Position, buffer: RowBuffer) -> None:
             if data.bonus:
                 row.bonuses_count += 1
                 row.bonuses = plus(row.bonuses, data.bonus)
-        case BonusGranted() | AttendanceClaimed():
+        case BonusGranted() | AttendanceClaimed() | GiftReceived():
             row = _money(event, buffer, data.asset)
             row.bonuses_count += 1
             row.bonuses = plus(row.bonuses, data.amount)
@@ -157,6 +158,7 @@ MODEL: Final = Model(
         BonusGranted,
         AttendanceClaimed,
         CommissionPaid,
+        GiftReceived,
         WithdrawalApproved,
         Reversed,
     ),

@@ -18,6 +18,7 @@ from ledger.core.events import (
     WalletOpened,
     WalletUnfrozen,
 )
+from ledger.core.gift_events import GiftReceived, ReferrerSet
 from ledger.core.position import Position
 from projections.models.bets import BetRow
 from projections.models.deposits import DepositRow, reversed_seq
@@ -92,7 +93,7 @@ def needs(event: Event, buffer: RowBuffer) -> None:
     match data:
         case LimitsSet():
             buffer[AssetRow].want((user_id, data.asset))
-        case WalletOpened() | WalletFrozen() | WalletUnfrozen() | WalletClosed():
+        case WalletOpened() | WalletFrozen() | WalletUnfrozen() | WalletClosed() | ReferrerSet():
             buffer[WalletRow].want((user_id,))
         case Deposited(first_deposit=True):
             buffer[WalletRow].want((user_id,))
@@ -112,6 +113,8 @@ def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
             wallet.status = "open"
             wallet.opened_at_us = event.time_us
             wallet.referrer_id = data.referrer_id
+        case ReferrerSet():
+            buffer[WalletRow].edit((user_id,)).referrer_id = data.referrer_id
         case Deposited(first_deposit=True):
             wallet = buffer[WalletRow].edit_or_add((user_id,))
             wallet.first_order_id = data.order_id
@@ -135,7 +138,7 @@ def _wager(event: Event, position: Position, buffer: RowBuffer, row: AssetRow) -
             assert bet is not None, event
             if bet.seq > row.wagering_since:
                 row.wagering_done = plus(row.wagering_done, -bet.stake)
-        case Deposited() | BonusGranted() | AttendanceClaimed() if data.wagering is not None:
+        case Deposited() | BonusGranted() | AttendanceClaimed() | GiftReceived() if data.wagering is not None:
             if int(row.wagering_done) >= row.wagering_required:
                 row.wagering_since, row.wagering_required, row.wagering_done = position.seq, 0, "0"
             row.wagering_required += data.wagering
@@ -234,7 +237,11 @@ class Wallet(Struct, gc=False):
     ]
     opened_at_us: TimeUs
     referrer_id: Annotated[
-        UserId | None, Meta(description="The referrer, as named when the wallet was opened", examples=["agent-1"])
+        UserId | None,
+        Meta(
+            description="The referrer: as named when the wallet was opened, or the owner of the code that was given",
+            examples=["agent-1"],
+        ),
     ]
     balances: Annotated[dict[AssetText, Available], Meta(description="Asset to balance")]
     limits: Annotated[dict[AssetText, Limits], Meta(description="Asset to limits")]

@@ -8,6 +8,7 @@
 ``delivery``        folds what the worker's consumer group delivers
 ``rebuild``         folds the log into a new generation
 ``post_commit``     updates the cache, publishes to the live feed
+``pay_tables``      what the folds price bets with
 ``log_reader``      the log as the read side needs it
 ``retry``           while the read model or the log is unavailable
 ==================  =================================================================================================

@@ -1,8 +1,9 @@
 """The log as the read side needs it, and the check that the read model's heads are on it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
+from ledger.core.games.tables import PayTable
 from ledger.core.record import Head
 from projections.storage.port import ReadModelAhead
 
@@ -37,6 +38,10 @@ class LogReader(Protocol):
 
     def contains(self, partition: int, head: Head) -> bool:
         """Whether the event with this ``head`` is on the log. Reading on from there may be cheaper afterwards."""
+        ...
+
+    def tables(self) -> Mapping[str, PayTable]:
+        """The pay tables that are kept with the log, by their digests."""
         ...
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from ledger.core.record import Head
 from projections.models import VERSION
 from projections.projecting.log_reader import LogReader, ahead_at, refuse_ahead
 from projections.projecting.partition import PartitionProjector
+from projections.projecting.pay_tables import PayTables
 from projections.projecting.post_commit import PostCommit
 from projections.storage.port import Generation, Quarantined, ReadModelStore, Run
 
@@ -92,6 +93,7 @@ class Projector:
             self._report_other_version(live)
             return
         quarantined = await store.quarantine(live.number)
+        pay_tables = PayTables(log.tables)
         self.partitions = [
             PartitionProjector(
                 store,
@@ -100,6 +102,7 @@ class Projector:
                 checkpoint,
                 [one for one in quarantined if one.partition == partition],
                 rows_max=max(1_000, _ROWS_MAX // log.partitions),
+                pay_tables=pay_tables,
             )
             for partition, checkpoint in enumerate(checkpoints)
         ]

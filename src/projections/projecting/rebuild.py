@@ -29,6 +29,7 @@ from ledger.errors import LedgerError, LogDamaged
 from projections.models import ROW_TYPES, VERSION
 from projections.projecting.log_reader import LogReader, ahead_at, refuse_ahead
 from projections.projecting.partition import PartitionProjector
+from projections.projecting.pay_tables import PayTables
 from projections.storage.port import (
     Checkpoint,
     Difference,
@@ -225,6 +226,7 @@ class _Rebuild:
 
     async def _open_folders(self, new: Generation) -> list[PartitionProjector]:
         quarantined = await self._store.quarantine(new.number)
+        pay_tables = PayTables(self._log.tables)
         return [
             PartitionProjector(
                 self._store,
@@ -233,6 +235,7 @@ class _Rebuild:
                 checkpoint,
                 [one for one in quarantined if one.partition == partition],
                 rows_max=max(1_000, _ROWS_MAX // self._log.partitions),
+                pay_tables=pay_tables,
             )
             for partition, checkpoint in enumerate(await self._store.checkpoints(new.number))
         ]
@@ -489,6 +492,7 @@ async def _fold_partition(side: ReadSide, work: _Work, partition: int, to_seq: i
             partition,
             (await store.checkpoints(work.generation))[partition],
             [one for one in quarantined if one.partition == partition],
+            pay_tables=PayTables(log.tables),
         )
         if (ahead := ahead_at(log, partition, projector.head)) is not None:
             raise ahead

@@ -14,18 +14,22 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
+from ledger.core.fields import CODE_STREAM, GIFT_STREAM
 from ledger.core.games.rules import Game
 from ledger.core.position import partition_of
 from ledger.writer.requests import Failed
 from projections.models import (
     adjustments,
     bets,
+    gifts,
     grants,
     history,
     holds,
+    house,
     leaderboards,
     orders,
     periods,
+    referral_codes,
     referrals,
     statistics,
     transfers,
@@ -190,6 +194,16 @@ class Reads:
     def _age_ms(self, time_us: int | None) -> int:
         return 0 if time_us is None else max((self._clock() - time_us) // 1_000, 0)
 
+    # --- streams of codes ----------------------------------------------------------------------------------------
+
+    async def gift(self, code: str) -> Found:
+        user, rows = await self._rows_of(GIFT_STREAM + code, [gifts.GIFT], {}, quick=True)
+        return await self._found(user, gifts.document(user, rows, self._clock()), "not_found")
+
+    async def referral_code(self, code: str) -> Found:
+        user, rows = await self._rows_of(CODE_STREAM + code, [referral_codes.CODE], {}, quick=True)
+        return await self._found(user, referral_codes.document(user, rows), "not_found")
+
     # --- all users -----------------------------------------------------------------------------------------------
 
     async def leaderboard(
@@ -249,6 +263,18 @@ class Reads:
         items = [] if game is None else periods.page(game, found[0], self._clock())
         next_cursor = _next_cursor(key, items, limit, lambda item: (item.period,), lambda: ())
         return self._of_periods(periods.Periods(items[:limit], next_cursor), status)
+
+    async def house(self, asset: str, hours: house.Hours, game: str | None, by: house.By) -> Found:
+        """What the games took in and gave out in these hours. ``game``: only this one."""
+        query = house.house_query(asset, hours, game, by)
+        checkpoint_rows, quarantine_rows, rows = await self._model.fetch([*ALL_STATUS, query])
+        seqs, _, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
+        suspect = self.suspects.has_table(house.HouseRow.table)
+        return Found(house.document(rows, by), "", seqs, True, self._age_ms(oldest_us), suspect)
+
+    def now_us(self) -> int:
+        """This process's time."""
+        return self._clock()
 
     def _of_periods(self, document: Struct | None, status: AllStatus) -> Found:
         suspect = any(self.suspects.has_table(kind.table) for kind in periods.MODEL.rows)

@@ -25,6 +25,9 @@ CommandId = Annotated[
 Asset = Annotated[
     str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$", description="The asset's code", examples=["INR"])
 ]
+Code = Annotated[
+    str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$", description="The code", examples=["welcome-2026"])
+]
 AssetText = Annotated[str, Meta(max_length=32)]
 Text = Annotated[str, Meta(max_length=128)]
 Game = Annotated[Text, Meta(description="The game", examples=["external"])]

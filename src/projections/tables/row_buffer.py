@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, Generic, TypeVar, cast
 
+from ledger.core.games.rules import BUILT_IN
+from ledger.core.games.tables import PayTable
 from projections.tables.rows import Key, Row, add_digests, digest_function, key_of
 
 ROWS_MAX: Final = 300_000
@@ -128,9 +130,12 @@ class RowBuffer:
         *,
         complete: bool = False,
         rows_max: int = ROWS_MAX,
+        pay_tables: Mapping[str, PayTable] = BUILT_IN.tables,
     ) -> None:
-        """``digests``: of the rows in the tables now; ``complete``: the tables are empty."""
+        """``digests``: of the rows in the tables now; ``complete``: the tables are empty; ``pay_tables``: by digest,
+        what the bets of the folded events were taken under."""
         self.complete = complete
+        self.pay_tables = pay_tables
         self._rows_max = rows_max
         self._digests = dict(digests)
         self._tables: dict[type[Row], TableBuffer[Any]] = {kind: TableBuffer(kind, self) for kind in row_types}

@@ -27,19 +27,22 @@ class BlockingCommands:
         user_id: str,
         *,
         referrer_id: str | None = None,
+        referral_code: str | None = None,
         command_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
         private: Mapping[str, str] | None = None,
         deadline_s: float | None = None,
     ) -> Result:
         """Opens the user's wallet. Every other command needs an open wallet, but the cancelling of a bet.
-        `referrer_id`: The user who invited this one; counted for commissions.
+        `referrer_id`: The user who invited this one; counted for commissions. `referral_code`: The referral
+        code of the user who invited this one, instead of `referrer_id`.
         """
         return self.post(
             {
                 "type": "open_wallet",
                 "user_id": user_id,
                 "referrer_id": referrer_id,
+                "referral_code": referral_code,
                 "command_id": command_id,
                 "metadata": metadata,
                 "private": private,
@@ -779,6 +782,116 @@ class BlockingCommands:
                 "user_id": user_id,
                 "period": period,
                 "reason": reason,
+                "command_id": command_id,
+                "metadata": metadata,
+                "private": private,
+            },
+            deadline_s=deadline_s,
+        )
+
+    def create_gift(
+        self,
+        user_id: str,
+        *,
+        asset: str,
+        amount: int,
+        claims: int,
+        expires_at_us: int | None = None,
+        command_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        private: Mapping[str, str] | None = None,
+        deadline_s: float | None = None,
+    ) -> Result:
+        """Creates a gift: an amount of bonus money, divided into shares. Each user may claim one share by its
+        code. `asset`: Code of a declared asset; another gets `unknown_asset`. `amount`: The whole gift, in
+        the asset's minor unit, 1 … 2^53−1. `claims`: How many shares the amount is divided into, 1 … amount;
+        the remainder of the division goes to the first shares, one unit each. Another number gets
+        `amount_out_of_range`. `expires_at_us`: From when on no share is granted, in Unix microseconds, UTC.
+        Absent: never.
+        """
+        return self.post(
+            {
+                "type": "create_gift",
+                "user_id": user_id,
+                "asset": asset,
+                "amount": amount,
+                "claims": claims,
+                "expires_at_us": expires_at_us,
+                "command_id": command_id,
+                "metadata": metadata,
+                "private": private,
+            },
+            deadline_s=deadline_s,
+        )
+
+    def close_gift(
+        self,
+        user_id: str,
+        *,
+        reason: str,
+        command_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        private: Mapping[str, str] | None = None,
+        deadline_s: float | None = None,
+    ) -> Result:
+        """Ends a gift: the shares that are not granted yet are not granted any more. `reason`: Why, as free
+        text.
+        """
+        return self.post(
+            {
+                "type": "close_gift",
+                "user_id": user_id,
+                "reason": reason,
+                "command_id": command_id,
+                "metadata": metadata,
+                "private": private,
+            },
+            deadline_s=deadline_s,
+        )
+
+    def claim_gift(
+        self,
+        user_id: str,
+        *,
+        code: str,
+        command_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        private: Mapping[str, str] | None = None,
+        deadline_s: float | None = None,
+    ) -> Result:
+        """Claims a share of a gift, once. The share, or the refusal with its reason, is a later event of this
+        wallet. `code`: The code of the gift.
+        """
+        return self.post(
+            {
+                "type": "claim_gift",
+                "user_id": user_id,
+                "code": code,
+                "command_id": command_id,
+                "metadata": metadata,
+                "private": private,
+            },
+            deadline_s=deadline_s,
+        )
+
+    def claim_referral_code(
+        self,
+        user_id: str,
+        *,
+        code: str,
+        command_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        private: Mapping[str, str] | None = None,
+        deadline_s: float | None = None,
+    ) -> Result:
+        """Claims a referral code for this wallet. The first wallet that claims a code has it permanently; a
+        wallet has one code. The grant or the refusal is a later event of this wallet. `code`: The code.
+        """
+        return self.post(
+            {
+                "type": "claim_referral_code",
+                "user_id": user_id,
+                "code": code,
                 "command_id": command_id,
                 "metadata": metadata,
                 "private": private,

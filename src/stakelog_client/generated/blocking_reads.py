@@ -15,10 +15,12 @@ from stakelog_client.generated.models import (
     BonusGrant,
     BonusGrants,
     Games,
+    Gift,
     History,
     HistoryItem,
     Hold,
     Holds,
+    House,
     Leaderboard,
     ListedBet,
     ListedClients,
@@ -29,6 +31,7 @@ from stakelog_client.generated.models import (
     ListedWallet,
     Order,
     Orders,
+    OwnedCode,
     Partitions,
     Period,
     Periods,
@@ -315,6 +318,24 @@ class BlockingReads:
         """
         return self.pages("/v1/adjustments", {"status": status}, Adjustments, Adjustment, None, deadline_s)
 
+    def get_gift(
+        self,
+        code: str,
+        *,
+        deadline_s: float | None = None,
+    ) -> Gift:
+        """Read a gift and how many of its shares are claimed."""
+        return self.read(path_of("/v1/gifts/{code}", code=code), {}, Gift, None, deadline_s)
+
+    def get_referral_code(
+        self,
+        code: str,
+        *,
+        deadline_s: float | None = None,
+    ) -> OwnedCode:
+        """Read whose referral code it is."""
+        return self.read(path_of("/v1/referral-codes/{code}", code=code), {}, OwnedCode, None, deadline_s)
+
     def get_leaderboard(
         self,
         name: str,
@@ -362,6 +383,30 @@ class BlockingReads:
         """Read one period of a game, and what was bet on each selection."""
         return self.read(
             path_of("/v1/games/{game}/periods/{period}", game=game, period=period), {}, Period, None, deadline_s
+        )
+
+    def get_house(
+        self,
+        *,
+        asset: str,
+        from_us: int | None = None,
+        to_us: int | None = None,
+        game: str | None = None,
+        by: str | None = None,
+        deadline_s: float | None = None,
+    ) -> House:
+        """Read what the games took in and gave out, by the hour or by the day. `asset`: The asset whose amounts
+        are summed up. `from_us`: From the hour or day of this time on, in Unix microseconds; absent: 31
+        days. At most 31 days by the hour, 366 by the day. `to_us`: Only hours or days that begin before this
+        time, in Unix microseconds. `game`: Only this game, without bonuses and commissions. `by`: What one
+        item is.
+        """
+        return self.read(
+            "/v1/house",
+            {"asset": asset, "from_us": from_us, "to_us": to_us, "game": game, "by": by},
+            House,
+            None,
+            deadline_s,
         )
 
     def get_partitions(

@@ -209,8 +209,8 @@ class BonusGrant(Struct, frozen=True, kw_only=True):
     """The grant's id; of a deposit's bonus the deposit's order_id; the ledger's own begin with `~`"""
 
     kind: str
-    """`deposit`: the bonus of a deposit; `grant`: of `grant_bonus`; `attendance`: of `claim_attendance`; the
-    others were granted by the ledger itself, by its rules
+    """`deposit`: the bonus of a deposit; `grant`: of `grant_bonus`; `attendance`: of `claim_attendance`;
+    `gift`: the share of a gift; the others were granted by the ledger itself, by its rules
     """
 
     asset: str
@@ -336,6 +336,33 @@ class Games(Struct, frozen=True, kw_only=True):
     as_of: AsOfSettings
 
 
+class Gift(Struct, frozen=True, kw_only=True):
+    """A gift, and how many of its shares are claimed."""
+
+    code: str
+    """The code"""
+
+    asset: str
+    """The asset's code"""
+
+    amount: int
+    """The whole gift, in the asset's minor unit"""
+
+    claims: int
+    """Into how many shares it is divided"""
+
+    claimed: int
+    """How many shares belong to a user"""
+
+    status: str
+    """Only an open gift grants shares. Of several reasons the first of closed, used_up, expired is named"""
+
+    expires_at_us: int | None
+    """From when on it is expired; null: never"""
+
+    as_of: AsOf
+
+
 class History(Struct, frozen=True, kw_only=True):
     """One page of a wallet's history, newest first."""
 
@@ -419,6 +446,54 @@ class Holds(Struct, frozen=True, kw_only=True):
     """The `cursor` of the next page; null at the end of the list"""
 
     as_of: AsOf
+
+
+class House(Struct, frozen=True, kw_only=True):
+    """What the games took in and gave out in one asset: the latest first, then by game; hours of zeros are left
+    out.
+    """
+
+    items: list[HouseItem]
+
+    as_of: AsOfSeveral
+
+
+class HouseItem(Struct, frozen=True, kw_only=True):
+    """An hour or a day of a game, or of the money that no game moved."""
+
+    from_us: int
+    """Start of the hour or day"""
+
+    game: str | None
+    """Null: the money that no game moved"""
+
+    bets: int
+    """Bets placed then that were not cancelled"""
+
+    staked: int
+    """Their stakes, with their fees"""
+
+    paid_out: int
+    """Their payouts, whenever they were settled"""
+
+    fees: int
+    """Their fees, a part of `staked`"""
+
+    commissions: int
+    """Commissions paid then"""
+
+    bonuses: int
+    """Bonuses and gifts given then, less what expired or was reversed then"""
+
+    edge_ppm: int | None
+    """(staked − paid_out) ÷ staked in parts per million, rounded down; an open bet counts as lost. Null without
+    a stake
+    """
+
+    expected_edge_ppm: int | None
+    """The same by what the bets pay on average, each by the pay table that it was taken under. Null for
+    `external`, and without a stake
+    """
 
 
 class Leader(Struct, frozen=True, kw_only=True):
@@ -733,7 +808,7 @@ class ListedWallet(Struct, frozen=True, kw_only=True):
     """Unix time in microseconds, UTC"""
 
     referrer_id: str | None
-    """The referrer, as named when the wallet was opened"""
+    """The referrer: as named when the wallet was opened, or the owner of the code that was given"""
 
     balances: dict[str, Available]
     """Asset to balance"""
@@ -796,6 +871,18 @@ class Orders(Struct, frozen=True, kw_only=True):
     """The `cursor` of the next page; null at the end of the list"""
 
     as_of: AsOfSeveral
+
+
+class OwnedCode(Struct, frozen=True, kw_only=True):
+    """A referral code and its owner."""
+
+    code: str
+    """The code"""
+
+    user_id: str
+    """The owner of the code"""
+
+    as_of: AsOf
 
 
 class PartitionEnd(Struct, frozen=True, kw_only=True):
@@ -1155,7 +1242,7 @@ class Wallet(Struct, frozen=True, kw_only=True):
     """Unix time in microseconds, UTC"""
 
     referrer_id: str | None
-    """The referrer, as named when the wallet was opened"""
+    """The referrer: as named when the wallet was opened, or the owner of the code that was given"""
 
     balances: dict[str, Available]
     """Asset to balance"""

@@ -112,6 +112,12 @@ class FolderReads:
     def referrals(self, user_id: str) -> Document | None:
         return self._call(lambda reads: reads.referrals(user_id))
 
+    def gift(self, code: str) -> Document | None:
+        return self._call(lambda reads: reads.gift(code))
+
+    def referral_code(self, code: str) -> Document | None:
+        return self._call(lambda reads: reads.referral_code(code))
+
     def orders(self, cursor: str | None) -> Document | None:
         return self._call(lambda reads: reads.orders({}, _LIMIT, cursor))
 

@@ -80,6 +80,12 @@ class HttpReads:
     def referrals(self, user_id: str) -> Document | None:
         return self._get(path_of("wallets", user_id, "referrals"))
 
+    def gift(self, code: str) -> Document | None:
+        return self._get(path_of("gifts", code))
+
+    def referral_code(self, code: str) -> Document | None:
+        return self._get(path_of("referral-codes", code))
+
     def orders(self, cursor: str | None) -> Document | None:
         return self._page(path_of("orders"), cursor)
 

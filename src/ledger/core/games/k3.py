@@ -5,12 +5,13 @@ order.
 """
 
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, product
 from typing import Final
 
-from ledger.core.games.kinds import KindOfGame
+from ledger.core.games.kinds import KindOfGame, counted
 
 _FACES: Final = "123456"
+_RESULTS: Final = ["".join(dice) for dice in product(_FACES, repeat=3)]
 _CONSECUTIVE: Final = frozenset({"123", "234", "345", "456"})
 _NAMED: Final = frozenset({"big", "small", "odd", "even", "triple", "consecutive"})
 
@@ -99,4 +100,6 @@ KIND: Final = KindOfGame(
     is_leg=_LEGS.__contains__,
     is_result=is_result,
     wins=wins,
+    results=len(_RESULTS),
+    wins_on=counted(wins, _RESULTS),
 )

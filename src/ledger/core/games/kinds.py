@@ -9,7 +9,9 @@ To add rules: write a module with a ``KIND``, add it to ``catalog``, and test ev
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Final, NamedTuple
 
 from ledger.core.fields import TIME_US_MAX, Proof
@@ -44,6 +46,21 @@ class KindOfGame(NamedTuple):
     """Whether the text is a result. Each result has one spelling."""
     wins: Callable[[str, str], str | None]
     """(leg, result) → the leg kind whose odds the leg wins; None if it loses."""
+    results: int
+    """How many results there are; each is as likely as any other."""
+    wins_on: Callable[[str], Mapping[str, int]]
+    """Leg → the leg kinds that it can win, each with the number of results on which it does."""
     unproven: Callable[[str, Proof | None, int], str | None] = needs_no_proof
     """(result, proof, end of the period in Unix microseconds) → why the proof does not show the result, for a person;
     None if it does."""
+
+
+def counted(wins: Callable[[str, str], str | None], results: Iterable[str]) -> Callable[[str], Mapping[str, int]]:
+    """``KindOfGame.wins_on`` of a game with few results: it goes through all of them, once for each leg."""
+    every = tuple(results)
+
+    @cache
+    def wins_on(leg: str) -> Mapping[str, int]:
+        return Counter(won for result in every if (won := wins(leg, result)) is not None)
+
+    return wins_on

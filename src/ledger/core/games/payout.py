@@ -48,6 +48,22 @@ def fee_of(table: PayTable, stake: int, legs: int) -> int:
     return sum(_fee(part, table.fee_bp) for part in split(stake, legs))
 
 
+def expected_payout(table: PayTable, selection: str, stake: int) -> int:
+    """What a bet pays on average over all results, times their number (``KindOfGame.results``): an exact integer."""
+    kind = KINDS[table.rules]
+    legs = legs_of(table.rules, selection)
+    assert legs is not None, selection
+    return sum(
+        _payout(part, table, won) * results
+        for leg, part in zip(legs, split(stake, len(legs)), strict=True)
+        for won, results in kind.wins_on(leg).items()
+    )
+
+
+def _payout(part: int, table: PayTable, won: str) -> int:
+    return (part - _fee(part, table.fee_bp)) * table.odds[won] // 100
+
+
 @lru_cache(maxsize=4_096)
 def _wins_of(rules: str, selection: str, result: str) -> tuple[tuple[str, str | None], ...]:
     """Each leg of a selection, and the kind of odds that it wins on the result, or None."""
@@ -61,6 +77,6 @@ def pay_legs(table: PayTable, selection: str, stake: int, result: str) -> tuple[
     """What each leg of a bet pays on the result."""
     legs = _wins_of(table.rules, selection, result)
     return tuple(
-        PaidLeg(leg, part, (part - _fee(part, table.fee_bp)) * table.odds[won] // 100 if won is not None else 0)
+        PaidLeg(leg, part, _payout(part, table, won) if won is not None else 0)
         for (leg, won), part in zip(legs, split(stake, len(legs)), strict=True)
     )

@@ -6,7 +6,7 @@ Green wins on 1 3 7 9 and, at other odds, on 5; red on 2 4 6 8 and, at other odd
 
 from typing import Final
 
-from ledger.core.games.kinds import KindOfGame
+from ledger.core.games.kinds import KindOfGame, counted
 
 DIGITS: Final = "0123456789"
 
@@ -47,4 +47,6 @@ KIND: Final = KindOfGame(
     is_leg=_WINS.__contains__,
     is_result=is_result,
     wins=wins,
+    results=len(DIGITS),
+    wins_on=counted(wins, DIGITS),
 )

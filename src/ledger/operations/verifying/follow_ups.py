@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
+from ledger.operations.verifying.gifts import CODE, GIFT
 from ledger.operations.verifying.postings import Mismatch
 from ledger.operations.verifying.records import Record
 
@@ -26,6 +27,13 @@ _TRANSFER: Final = "transfer"
 _RETURN: Final = "return"
 _DELIVERY: Final = "delivery"
 _REFERRAL: Final = "referral"
+_SIGNUP: Final = "signup by code of"
+_REFERRER: Final = "referrer by the code"
+_GIFT_CLAIM: Final = "claim of the gift"
+_SHARE: Final = "share of the gift"
+_NO_SHARE: Final = "refusal of the gift"
+_CODE_CLAIM: Final = "claim of the code"
+_CODE_OUTCOME: Final = "outcome of the claim of"
 _VALID: Final = "valid referral"
 _COMMISSION: Final = "commission"
 
@@ -49,13 +57,16 @@ class FollowUps:
     def send(self, event: Record, head: str) -> None:
         """Remember what the event sends, if it sends something. ``head``: its record's hash. Raises Mismatch."""
         data = event.data
+        what: tuple[Any, ...]
         match event.type:
-            case "wallet_opened":
+            case "wallet_opened" if data.referral_code:
+                to, what = CODE + data.referral_code, (_SIGNUP, event.user_id)
+            case "wallet_opened" | "referrer_set":
                 if not data.referrer_id:
                     return
                 self._referrers[event.user_id] = data.referrer_id
                 to = data.referrer_id
-                what: tuple[Any, ...] = (_REFERRAL, event.user_id, 1)
+                what = (_REFERRAL, event.user_id, 1)
             case "referral_counted":
                 referrer = self._referrers.get(event.user_id)
                 if referrer is None or referrer == data.member or data.level >= _LEVELS:
@@ -91,7 +102,10 @@ class FollowUps:
                 to = data.from_user_id
                 what = (_RETURN, data.transfer_id, event.user_id, data.asset, data.amount, data.reason)
             case _:
-                return
+                sent_by_code = _sent_about_a_code(event)
+                if sent_by_code is None:
+                    return
+                to, what = sent_by_code
         sent = (to, what, event.time_us, f"{event.partition}:{event.seq}")
         arrived = self._arrived.pop(head, None)
         if arrived is None:
@@ -116,7 +130,10 @@ class FollowUps:
             case "transfer_returned":
                 what = (_RETURN, data.transfer_id, data.to_user_id, data.asset, data.amount, data.reason)
             case _:
-                return
+                about_a_code = _recorded_about_a_code(event)
+                if about_a_code is None:
+                    return
+                what = about_a_code
         named = _ID.fullmatch(event.command_id)
         if named is None or _POSITION.fullmatch(data.cause) is None:
             raise Mismatch("its command_id does not name the hash of its cause, or its cause is not a position")
@@ -173,3 +190,45 @@ def _compare(sent: _Expected, arrived: _Arrived) -> None:
     else:
         return
     raise Mismatch(reason, partition, seq)
+
+
+def _sent_about_a_code(event: Record) -> tuple[str, tuple[Any, ...]] | None:
+    """What an event about a gift or a referral code sends, and where."""
+    data, user_id = event.data, event.user_id
+    match event.type:
+        case "gift_claimed":
+            return GIFT + data.code, (_GIFT_CLAIM, data.code, user_id)
+        case "gift_share_granted":
+            return data.claimed_by, (_SHARE, user_id.removeprefix(GIFT), data.asset, data.amount)
+        case "gift_share_refused":
+            return data.claimed_by, (_NO_SHARE, user_id.removeprefix(GIFT), data.reason)
+        case "referral_code_claimed":
+            return CODE + data.code, (_CODE_CLAIM, data.code, user_id)
+        case "referral_code_granted" | "referral_code_refused" if user_id != data.claimed_by:
+            return data.claimed_by, (_CODE_OUTCOME, data.code, event.type)
+        case "referral_resolved":
+            return data.member, (_REFERRER, user_id.removeprefix(CODE), data.referrer_id)
+        case _:
+            return None
+
+
+def _recorded_about_a_code(event: Record) -> tuple[Any, ...] | None:
+    """What an event about a gift or a referral code records of what was sent."""
+    data, user_id = event.data, event.user_id
+    match event.type:
+        case "gift_share_granted" | "gift_share_refused":
+            return (_GIFT_CLAIM, user_id.removeprefix(GIFT), data.claimed_by)
+        case "gift_refused" if data.asset is UNSET:
+            return (_NO_SHARE, data.code, data.reason)
+        case "gift_received" | "gift_refused":
+            return (_SHARE, data.code, data.asset, data.amount)
+        case "referral_code_granted" | "referral_code_refused":
+            if user_id == data.claimed_by:
+                return (_CODE_OUTCOME, data.code, event.type)
+            return (_CODE_CLAIM, data.code, data.claimed_by)
+        case "referral_resolved" | "referral_unknown":
+            return (_SIGNUP, data.member)
+        case "referrer_set":
+            return (_REFERRER, data.code, data.referrer_id)
+        case _:
+            return None

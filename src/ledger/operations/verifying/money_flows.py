@@ -68,6 +68,10 @@ class MoneyFlows:
         self._attendance[key] = (day, data.streak)
         return self._wrong_grant_id(event, "attendance") or wrong_wagering(data)
 
+    def received(self, event: Record) -> str | None:
+        """``gift_received``."""
+        return self._wrong_grant_id(event, "gift") or wrong_wagering(event.data)
+
     def _wrong_grant_id(self, event: Record, kind: str) -> str | None:
         key = (event.user_id, kind)
         number = self._granted[key] = self._granted.get(key, 0) + 1

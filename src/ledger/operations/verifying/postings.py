@@ -85,6 +85,10 @@ class Book:
         self.turnover: dict[tuple[str, str, str, str], tuple[int, int, int]] = {}
         """(wallet, asset, day, rules) → the stakes that earn a commission, when it is due, the seq of the last."""
         self.carried_e9: dict[tuple[str, str], int] = {}
+        self.gifts: dict[str, Any] = {}
+        """By code, for ``verifying.gifts``."""
+        self.code_owners: dict[str, str] = {}
+        """Referral code → its owner."""
         self.flows = MoneyFlows()
 
     @property
@@ -147,7 +151,7 @@ class Book:
         return seq
 
 
-def _amount(value: int, least: int = 1) -> int:
+def amount_of(value: int, least: int = 1) -> int:
     if not least <= value <= _AMOUNT_MAX:
         raise Mismatch(f"{value} is out of the range of an amount")
     return value
@@ -187,7 +191,7 @@ def _hold(event: Record, asset: str, amount: int) -> Move:
 
 
 def _adjust(event: Record, asset: str, amount: int) -> Move:
-    _amount(abs(amount))
+    amount_of(abs(amount))
     return [(_cash(event), asset, amount), (_ADJUSTMENTS, asset, -amount)], asset, amount, 0, 0
 
 
@@ -199,21 +203,21 @@ def _opened(book: Book, event: Record, _: Any, __: LookUp) -> None:
 
 
 def _deposited(book: Book, event: Record, data: Any, _: LookUp) -> Move:
-    asset, amount = data.asset, _amount(data.amount)
+    asset, amount = data.asset, amount_of(data.amount)
     _nothing_wrong(wrong_wagering(data))
     if data.first_deposit:
         book.flows.may_cause(event)
     postings = [(_DEPOSITS, asset, -amount), (_cash(event), asset, amount)]
     if not data.bonus:
         return postings, asset, amount, 0, 0
-    bonus = _amount(data.bonus)
+    bonus = amount_of(data.bonus)
     book.add_to_grant(event, data.order_id, asset, bonus)
     postings += [(_BONUSES, asset, -bonus), (_bonus(event), asset, bonus)]
     return postings, asset, amount, bonus, 0
 
 
 def _withdrawal_requested(book: Book, event: Record, data: Any, _: LookUp) -> Move:
-    asset, amount = data.asset, _amount(data.amount)
+    asset, amount = data.asset, amount_of(data.amount)
     book._orders[event.user_id, data.order_id] = (asset, amount)
     return _hold(event, asset, amount)
 
@@ -237,7 +241,7 @@ def _bet_placed(book: Book, event: Record, data: Any, _: LookUp) -> Move:
         if sum(amount for _, amount in grants) != bonus:
             raise Mismatch(f"its grants do not add up to {bonus}, the bonus of the stake")
         for grant_id, amount in grants:
-            book.take_from_grant(event, grant_id, asset, _amount(amount), whole=False)
+            book.take_from_grant(event, grant_id, asset, amount_of(amount), whole=False)
     if data.rules is not UNSET:
         return _game_bet_placed(book, event, data)
     if data.fee is not UNSET:
@@ -314,7 +318,7 @@ def _bet_settled(book: Book, event: Record, data: Any, _: LookUp) -> Move | None
     payout = data.payout
     if payout == 0:
         return None
-    _amount(payout)
+    amount_of(payout)
     if not bonus:
         postings = [(_PAYOUTS, asset, -payout), (f"wallet/{event.user_id}/cash", asset, payout)]
         return postings, asset, payout, 0, 0
@@ -341,7 +345,7 @@ def _bet_cancelled(book: Book, event: Record, data: Any, _: LookUp) -> Move | No
 
 
 def _hold_placed(book: Book, event: Record, data: Any, _: LookUp) -> Move:
-    asset, amount = data.asset, _amount(data.amount)
+    asset, amount = data.asset, amount_of(data.amount)
     book._holds[event.user_id, data.hold_id] = (asset, amount, data.expires_at_us, event.seq)
     return _hold(event, asset, amount)
 
@@ -360,7 +364,7 @@ def _hold_expired(book: Book, event: Record, data: Any, _: LookUp) -> Move:
 
 def _hold_captured(book: Book, event: Record, data: Any, _: LookUp) -> Move:
     asset, held, _, _ = _resolved(book._holds, event, "hold", data.hold_id)
-    amount = held if data.amount is UNSET else _amount(data.amount)
+    amount = held if data.amount is UNSET else amount_of(data.amount)
     if amount > held:
         raise Mismatch(f"it captures {amount} of the hold {data.hold_id}, which is of {held}")
     postings = [(_held(event), asset, -held), (_CAPTURES, asset, amount)]
@@ -375,28 +379,28 @@ def _hold_released(book: Book, event: Record, data: Any, _: LookUp) -> Move:
 
 
 def _transfer_sent(_: Book, event: Record, data: Any, __: LookUp) -> Move:
-    asset, amount = data.asset, _amount(data.amount)
+    asset, amount = data.asset, amount_of(data.amount)
     return [(_cash(event), asset, -amount), (_TRANSIT, asset, amount)], asset, -amount, 0, 0
 
 
 def _transfer_arrived(_: Book, event: Record, data: Any, __: LookUp) -> Move:
-    return into_wallet(event, _TRANSIT, data.asset, _amount(data.amount), 0)
+    return into_wallet(event, _TRANSIT, data.asset, amount_of(data.amount), 0)
 
 
 def _bonus_granted(book: Book, event: Record, data: Any, _: LookUp) -> Move:
     _nothing_wrong(book.flows.granted(event))
-    book.add_to_grant(event, data.grant_id, data.asset, _amount(data.amount))
+    book.add_to_grant(event, data.grant_id, data.asset, amount_of(data.amount))
     return into_wallet(event, _BONUSES, data.asset, 0, data.amount)
 
 
 def _attendance_claimed(book: Book, event: Record, data: Any, _: LookUp) -> Move:
     _nothing_wrong(book.flows.attended(event))
-    book.add_to_grant(event, data.grant_id, data.asset, _amount(data.amount))
+    book.add_to_grant(event, data.grant_id, data.asset, amount_of(data.amount))
     return into_wallet(event, _BONUSES, data.asset, 0, data.amount)
 
 
 def _bonus_expired(book: Book, event: Record, data: Any, _: LookUp) -> Move:
-    asset, amount = data.asset, _amount(data.amount)
+    asset, amount = data.asset, amount_of(data.amount)
     seq = book.take_from_grant(event, data.grant_id, asset, amount, whole=True)
     caused_by(event, data.cause, seq)
     return [(_bonus(event), asset, -amount), (_BONUSES, asset, amount)], asset, 0, -amount, 0

@@ -38,6 +38,7 @@ class _Data(Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
 class WalletOpened(_Data, kw_only=True):
     metadata: Metadata = UNSET
     private: Text = UNSET
+    referral_code: Text = UNSET
     referrer_id: Text = UNSET
 
 
@@ -333,6 +334,77 @@ class PeriodCancelled(_Data, kw_only=True):
     reason: str
 
 
+class GiftCreated(_Data, kw_only=True):
+    amount: int
+    asset: str
+    claims: int
+    expires_at_us: Amount = UNSET
+    metadata: Metadata = UNSET
+    private: Text = UNSET
+
+
+class CodeClaimed(_Data, kw_only=True):
+    code: str
+    metadata: Metadata = UNSET
+    private: Text = UNSET
+
+
+class GiftShareGranted(_Data, kw_only=True):
+    amount: int
+    asset: str
+    cause: str
+    claimed_by: str
+    share: int
+
+
+class GiftShareRefused(_Data, kw_only=True):
+    cause: str
+    claimed_by: str
+    reason: str
+
+
+class GiftReceived(_Data, kw_only=True):
+    amount: int
+    asset: str
+    cause: str
+    code: str
+    expires_at_us: Amount = UNSET
+    grant_id: str
+    rules: Text = UNSET
+    wagering: Amount = UNSET
+
+
+class GiftRefused(_Data, kw_only=True):
+    amount: Amount = UNSET
+    asset: Text = UNSET
+    cause: str
+    code: str
+    reason: str
+
+
+class CodeClaimEnded(_Data, kw_only=True):
+    cause: str
+    claimed_by: str
+    code: str
+
+
+class ReferralResolved(_Data, kw_only=True):
+    cause: str
+    member: str
+    referrer_id: str
+
+
+class ReferralUnknown(_Data, kw_only=True):
+    cause: str
+    member: str
+
+
+class ReferrerSet(_Data, kw_only=True):
+    cause: str
+    code: str
+    referrer_id: str
+
+
 class WriterOpened(_Data, kw_only=True):
     generation: int
 
@@ -375,11 +447,24 @@ _DATA: Final[dict[str, type[_Data]]] = {
     "commission_paid": CommissionPaid,
     "result_recorded": ResultRecorded,
     "period_cancelled": PeriodCancelled,
+    "gift_created": GiftCreated,
+    "gift_closed": StatusChanged,
+    "gift_claimed": CodeClaimed,
+    "gift_share_granted": GiftShareGranted,
+    "gift_share_refused": GiftShareRefused,
+    "gift_received": GiftReceived,
+    "gift_refused": GiftRefused,
+    "referral_code_claimed": CodeClaimed,
+    "referral_code_granted": CodeClaimEnded,
+    "referral_code_refused": CodeClaimEnded,
+    "referral_resolved": ReferralResolved,
+    "referral_unknown": ReferralUnknown,
+    "referrer_set": ReferrerSet,
     "writer_opened": WriterOpened,
 }
 
 _COMMANDS: Final = {
-    "wallet_opened": ("open_wallet", ("metadata", "referrer_id")),
+    "wallet_opened": ("open_wallet", ("metadata", "referral_code", "referrer_id")),
     "deposited": ("deposit", ("amount", "asset", "bonus", "metadata", "order_id")),
     "withdrawal_requested": ("request_withdrawal", ("amount", "asset", "metadata", "order_id")),
     "withdrawal_approved": ("approve_withdrawal", ("metadata", "order_id", "reason")),
@@ -408,6 +493,10 @@ _COMMANDS: Final = {
     "agent_level_set": ("set_agent_level", ("level", "metadata")),
     "result_recorded": ("record_result", ("metadata", "period", "proof", "result")),
     "period_cancelled": ("cancel_period", ("metadata", "period", "reason")),
+    "gift_created": ("create_gift", ("amount", "asset", "claims", "expires_at_us", "metadata")),
+    "gift_closed": ("close_gift", ("metadata", "reason")),
+    "gift_claimed": ("claim_gift", ("code", "metadata")),
+    "referral_code_claimed": ("claim_referral_code", ("code", "metadata")),
 }
 """Event type → the type of its command, and the members of data that the command carries."""
 
@@ -490,8 +579,8 @@ def _with_data(base: type[_Base], data: type[_Data], **options: Any) -> type[_Ba
 _TYPE: Final = b',"type":"'
 _BEFORE_TYPE: Final = 200
 """No canonical record has its type earlier: two hashes of 64 digits are before it."""
-_KEY: Final = 14
-"""These bytes distinguish the types: ``withdrawal_approved`` and ``withdrawal_rejected`` differ in the twelfth."""
+_KEY: Final = 15
+"""These bytes distinguish the types: ``referral_code_granted`` and ``referral_code_refused`` differ in the last."""
 
 KINDS: Final = {(name.encode() + b'","data":{')[:_KEY]: _kind_of(name) for name in _DATA}
 """The first bytes of the event type in a record → how its records are read."""

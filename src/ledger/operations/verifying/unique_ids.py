@@ -41,14 +41,20 @@ KEYS: Final[dict[str, KeyOf]] = {
     "adjustment_proposed": lambda user_id, data: (user_id, "adjustment_id", data.adjustment_id),
     "result_recorded": lambda user_id, data: (user_id, "period", data.period),
     "period_cancelled": lambda user_id, data: (user_id, "period", data.period),
+    "gift_created": lambda user_id, _: (user_id, "gift", user_id),
+    "gift_received": lambda user_id, data: (user_id, "share of the gift", data.code),
+    "referral_code_granted": lambda user_id, _: (user_id, "referral code of", user_id),
+    "referrer_set": lambda user_id, _: (user_id, "referrer of", user_id),
     "reversed": lambda user_id, data: (user_id, "reversed position", data.position),
 }
 """Event type → the id, besides the command's, that an event of this type uses for the first and only time."""
 
 
 def second_key_of(event: Record) -> Key | None:
-    """A further id, which only some events use: a deposit with a bonus is a grant named by its order, and a
-    cancel before the bet uses the bet's id."""
+    """A further id, which only some events use: a deposit with a bonus is a grant named by its order, the share of a
+    gift is a grant, and a cancel before the bet uses the bet's id."""
+    if event.type == "gift_received":
+        return (event.user_id, "grant_id", event.data.grant_id)
     if event.type == "deposited" and event.data.bonus:
         return (event.user_id, "grant_id", event.data.order_id)
     if event.type == "bet_cancelled" and event.data.before_bet:
@@ -65,7 +71,7 @@ def _keys_of(event: Record) -> list[Key]:
     return keys
 
 
-SECOND_KEY: Final = frozenset({"deposited", "bet_cancelled"})
+SECOND_KEY: Final = frozenset({"deposited", "bet_cancelled", "gift_received"})
 """The types of which ``second_key_of`` may return one."""
 
 

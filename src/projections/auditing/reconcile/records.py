@@ -58,8 +58,11 @@ class PartitionRecords:
     def wallets(self) -> list[str]:
         return sorted(user_id for user_id in self._by_wallet if is_wallet(user_id))
 
+    def streams(self, beginning: str) -> list[str]:
+        return sorted(user_id for user_id in self._by_wallet if user_id.startswith(beginning))
+
     def users_to(self, seq: int) -> set[str]:
-        """Every id with an event up to this seq, including the streams of games and partitions."""
+        """Every id with an event up to this seq, including the streams of the ledger."""
         return {user_id for user_id, (seqs, _) in list(self._by_wallet.items()) if seqs[0] <= seq}
 
     def of_wallet(self, user_id: str) -> tuple[list[int], list[bytes]]:

@@ -27,6 +27,7 @@ from ledger.operations.audit import RecordsFrom
 from projections.auditing.oracle import Supply
 from projections.auditing.reconcile.port import Accounts, Difference, Reads, Unreadable, shown
 from projections.auditing.reconcile.records import PartitionRecords, Record, decode
+from projections.auditing.reconcile.streams import compare_streams
 from projections.auditing.reconcile.totals import CrossUserReads
 from projections.auditing.reconcile.wallets import compare_wallets, seq_of
 
@@ -135,6 +136,8 @@ def reconcile(
                 result.behind.append(BehindWallet(compared.user_id, partition, compared.seq))
             done += compared.events
             on_progress(done, total)
+        for difference in () if only else compare_streams(reads, log):
+            report(difference)
         done = sum(ends[: partition + 1])
         on_progress(done, total)
     if not only:

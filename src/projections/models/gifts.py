@@ -1,0 +1,105 @@
+"""Gifts: one row for each stream ``gift:<code>``. Whether a gift is expired is decided when it is read."""
+
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta, Struct
+from sqlalchemy import Select, select
+
+from ledger.core.events import Event
+from ledger.core.fields import GIFT_STREAM
+from ledger.core.gift_events import GiftClosed, GiftCreated, GiftShareGranted
+from ledger.core.position import Position
+from projections.tables import columns
+from projections.tables.fields import Amount, AnyTimeUs, Asset, Code
+from projections.tables.model import Model
+from projections.tables.queries import Conditions, Query, Rows, UserStatus, fields_of, of_one_user
+from projections.tables.row_buffer import RowBuffer
+from projections.tables.rows import Row
+from projections.tables.tables import Tables
+
+# --- rows and fold --------------------
+
+
+class GiftRow(Row):
+    """``claimed`` counts the granted shares; ``closed`` is 1 once the gift is closed."""
+
+    table = "gift"
+    key_length = 1
+
+    user_id: columns.UserId
+    asset: columns.AssetCode
+    amount: int
+    claims: int
+    claimed: int
+    closed: columns.Small
+    expires_at_us: int | None
+
+
+def needs(event: Event, buffer: RowBuffer) -> None:
+    if isinstance(event.data, GiftClosed | GiftShareGranted):
+        buffer[GiftRow].want((event.user_id,))
+
+
+def fold(event: Event, _position: Position, buffer: RowBuffer) -> None:
+    key, data = (event.user_id,), event.data
+    match data:
+        case GiftCreated():
+            row = GiftRow(event.user_id, data.asset, data.amount, data.claims, 0, 0, data.expires_at_us)
+            buffer[GiftRow].add(key, row)
+        case GiftShareGranted():
+            buffer[GiftRow].edit(key).claimed += 1
+        case GiftClosed():
+            buffer[GiftRow].edit(key).closed = 1
+
+
+MODEL: Final = Model((GiftRow,), fold, needs, of=(GiftCreated, GiftShareGranted, GiftClosed))
+
+
+# --- document
+
+
+class Gift(Struct, gc=False):
+    """A gift, and how many of its shares are claimed."""
+
+    code: Code
+    asset: Asset
+    amount: Annotated[Amount, Meta(description="The whole gift, in the asset's minor unit", examples=[100_000])]
+    claims: Annotated[int, Meta(ge=1, description="Into how many shares it is divided", examples=[100])]
+    claimed: Annotated[int, Meta(ge=0, description="How many shares belong to a user", examples=[42])]
+    status: Annotated[
+        Literal["open", "closed", "expired", "used_up"],
+        Meta(
+            description=(
+                "Only an open gift grants shares. Of several reasons the first of closed, used_up, expired is named"
+            ),
+            examples=["open"],
+        ),
+    ]
+    expires_at_us: Annotated[AnyTimeUs | None, Meta(description="From when on it is expired; null: never")]
+
+
+# --- reads
+
+
+def gift_statement(tables: Tables, _: Conditions) -> Select[Any]:
+    table = tables[GiftRow]
+    return select(*fields_of(table)).where(of_one_user(table))
+
+
+GIFT: Final = Query(gift_statement)
+
+
+def document(user: UserStatus, rows: Rows, now_us: int) -> Gift | None:
+    """The gift as it is at ``now_us``."""
+    if not rows:
+        return None
+    asset, amount, claims, claimed, closed, expires_at_us = rows[0]
+    status: Literal["open", "closed", "expired", "used_up"] = "open"
+    if closed:
+        status = "closed"
+    elif claimed == claims:
+        status = "used_up"
+    elif expires_at_us is not None and expires_at_us <= now_us:
+        status = "expired"
+    code = user.user_id.removeprefix(GIFT_STREAM)
+    return Gift(code, asset, amount, claims, claimed, status, expires_at_us)
