@@ -65,7 +65,7 @@ from ledger.ports import StoredRecord
 
 PARTITIONS = 4
 BUILT_IN_TABLES = {digest: table_form(table) for digest, table in BUILT_IN.tables.items()}
-ADA, BOB, CAI, DAN = "ada", "bob", "cai", "dan"
+ADA, BOB, CAI, GUS = "ada", "bob", "cai", "gus"
 P = partition_of(ADA, PARTITIONS)
 
 
@@ -230,8 +230,8 @@ async def play_a_game(post: Callable[..., Awaitable[Any]], clock: Clock) -> None
 
 
 async def earn_a_commission(post: Callable[..., Awaitable[Any]]) -> None:
-    """Bob has referred Dan, who bets twice: Bob and Ada are paid."""
-    about: dict[str, Any] = {"user_id": DAN}
+    """Bob has referred Gus, who bets twice: Bob and Ada are paid."""
+    about: dict[str, Any] = {"user_id": GUS}
     await post(OpenWallet(command_id="c1", referrer_id=BOB, **about))
     await post(Deposit(command_id="e1", order_id="o1", asset="INR", amount=1_000, **about))
     for bet_id in ("b1", "b2"):

@@ -8,7 +8,7 @@ from ledger.core.position import partition_of
 from unit.test_audit import (
     ADA,
     BOB,
-    DAN,
+    GUS,
     PARTITIONS,
     Change,
     as_record,
@@ -78,11 +78,11 @@ FAULTS: dict[str, tuple[str, str, Change, str]] = {
     "another rate": (BOB, "commission_paid", setting("data", "rate_e9", to=6_000_001), "billionths give"),
     "a rate above all": (BOB, "commission_paid", setting("data", "rate_e9", to=10**9 + 1), "is no commission"),
     "a reason that loses what was carried": (BOB, "commission_paid", for_a_reason, "carries 0 as before"),
-    "a stake that was not settled": (DAN, "commission_due", setting("data", "stake", to=498), "it says 498"),
-    "another day": (DAN, "commission_due", setting("data", "day", to="2026-11-22"), "no settled stake"),
-    "other rules": (DAN, "commission_due", setting("data", "rules", to="0" * 64), "no settled stake"),
-    "another cause": (DAN, "commission_due", setting("data", "cause", to="0:1"), "as its cause, the cause is"),
-    "another id": (DAN, "commission_due", setting("command_id", to="~commission:1"), "its command_id is not"),
+    "a stake that was not settled": (GUS, "commission_due", setting("data", "stake", to=498), "it says 498"),
+    "another day": (GUS, "commission_due", setting("data", "day", to="2026-11-22"), "no settled stake"),
+    "other rules": (GUS, "commission_due", setting("data", "rules", to="0" * 64), "no settled stake"),
+    "another cause": (GUS, "commission_due", setting("data", "cause", to="0:1"), "as its cause, the cause is"),
+    "another id": (GUS, "commission_due", setting("command_id", to="~commission:1"), "its command_id is not"),
     "a walk beyond its end": (
         ADA,
         "commission_paid",
@@ -112,7 +112,7 @@ SETTLED: dict[str, tuple[Change, str]] = {
 @pytest.mark.parametrize("fault", SETTLED)
 def test_a_settlement_that_earns_another_commission_is_a_fault(day: list[list[bytes]], fault: str) -> None:
     change, reason = SETTLED[fault]
-    forge_of(day, DAN, "bet_settled", change)
+    forge_of(day, GUS, "bet_settled", change)
     assert reason in fault_of(day).reason
 
 

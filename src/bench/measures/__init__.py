@@ -1,6 +1,6 @@
 """The measures: each is a function from the laboratory to rows of the report.
 
 `commands` has the write side, `reads` the read side, `cost` the processor time of a command, `login` what login and
-limits add to it, `cache` the share of reads that the cache serves, `takeover` a node without a state,
+limits add to it, `commissions` those of a day, `cache` the share of reads that the cache serves, `takeover` a node without a state,
 `projection_worker` the worker, `soak` memory over time, `distributed` all of that mode.
 """

@@ -249,7 +249,6 @@ def _deposited(after: Wallet, data: Deposited, step: Step) -> dict[str, Item]:
             after,
             Grant(data.order_id, data.asset, data.bonus, None, step.position.seq, data.bonus, False, position),
         )
-    after.deposited = {**after.deposited, data.asset: after.deposited.get(data.asset, 0) + data.amount}
     if data.referral_rules is not None:
         after.valid_in = (*after.valid_in, data.asset)
     return items
