@@ -14,7 +14,7 @@ QUICK ?=
 # Images for containers like to set it; then each of the hundreds of processes that the tests start compiles all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run up down demo test coverage check format bench bench-distributed schemas lock clean
+.PHONY: help setup run up down demo test coverage check fuzz format bench bench-distributed schemas lock clean
 
 help: ## show these lines
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 26
@@ -44,6 +44,9 @@ up: setup ## start the distributed set on this machine, with login (AUTH=off: wi
 
 down: ## stop the set; its data stays in build/up, unless CLEAN=1
 	@$(PYTHON) -m deploy.local down $(if $(CLEAN),--clean)
+
+fuzz: setup ## send random and mutated bytes to a service with login, for SECONDS (300), and look for a 500
+	@FUZZ_SECONDS=$(or $(SECONDS),300) $(BIN)/pytest -q -s --timeout 0 tests/system/test_byte_fuzz.py
 
 check: setup ## check format, lint, security and types, and run the fast tests: under a minute
 	@$(BIN)/ruff format --check src schemas tests deploy

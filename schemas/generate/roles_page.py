@@ -23,9 +23,11 @@ Written by `make schemas` from the code; a test tries each cell, single posts an
   is the same id; in other letters it is another one.
 - A client that is **narrowed to types** posts these only.
 - A client that is **narrowed to games** posts `place_bet`, `record_result` and `cancel_period` of these games only,
-  and `settle_bet` if `external` is one of them: bets of other games are settled by results. Narrowing to games does
-  not limit commands that name no game: a `cancel_bet` cancels open bets of every game, and a `deposit` or `transfer`
-  moves money of all games. Narrow the client to types too, unless it may do that.
+  and `settle_bet` and `cancel_bet` for bets of these games only. A bet that is not placed yet has no game: a
+  `cancel_bet` that comes before its bet refuses that bet, whatever its game. A bet that has ended cannot be changed,
+  so the response is the ledger's. Narrowing to games does not limit
+  commands that name no game: a `deposit` or `transfer` moves money of all games. Narrow the client to types too,
+  unless it may do that.
 - An operator's `adjust` and `grant_bonus` have a bound, `STAKELOG_ADJUST_MAX`: of each command, not of a day. A
   larger adjustment is proposed by one operator and approved by another one; a game server posts a larger grant.
 - The client is the `actor` of its events: two operators are two pairs of eyes, one is not.

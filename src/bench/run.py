@@ -44,7 +44,7 @@ class Kind(Struct, Generic[LabT], frozen=True):
     make: MakeLab[LabT]
 
 
-def embedded(names: Sequence[str], *, quick: bool, wallets: int | None) -> Kind[Any]:
+def embedded(names: Sequence[str], *, quick: bool, wallets: int | None, events: int | None) -> Kind[Any]:
     """The service on a log of its own."""
     from bench.lab import one_node as lab
     from bench.measures import commands as measures
@@ -52,6 +52,8 @@ def embedded(names: Sequence[str], *, quick: bool, wallets: int | None) -> Kind[
     plan = lab.QUICK if quick else lab.FULL
     if wallets is not None:
         plan = msgspec.structs.replace(plan, wallets=wallets)
+    if events is not None:
+        plan = msgspec.structs.replace(plan, grown_events=events)
     chosen = {name: measure for name, measure in measures.MEASURES.items() if name in names}
     return Kind("stakelog bench", plan, chosen, measures.steps(plan, names), partial(lab.Lab, plan))
 

@@ -63,12 +63,14 @@ def demo(
         raise click.UsageError("--url begins with http:// or https://.")
     if login is not None and url is None:
         raise click.UsageError("--login is for --url: the demo's own service has no login.")
+    from demo.games import Plan
     from demo.run import Options, main
 
     options = Options(
         users=users or (QUICK_USERS if quick else USERS),
         commands=commands or (QUICK_COMMANDS if quick else COMMANDS),
         periods=QUICK_PERIODS if quick else 48,
+        games=Plan(players=30, periods=1, bets=40) if quick else Plan(players=100, periods=5, bets=240),
         seed=seed,
         url=url,
         login=login,

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from demo.books.books import Books
+from demo.books.edges import Edge
 from demo.play import Comparison, Tally
 from demo.traffic.plan import UNIT
 
@@ -36,6 +37,7 @@ class Summary:
     seconds: float
     tally: Tally
     books: Books
+    edges: list[Edge]
     comparison: Comparison
     checks: list[Check]
 
@@ -50,6 +52,7 @@ def show(console: Console, summary: Summary) -> None:
     console.print(_reads(summary.tally))
     console.print(_refusals(summary.tally))
     console.print(_money(summary.books))
+    console.print(_games(summary.edges))
     console.print(_checks(summary.checks))
     for check in summary.checks:
         for finding in check.findings[:SHOWN]:
@@ -139,6 +142,26 @@ def _money(books: Books) -> Table:
         table.add_row(flow, *(amount_text(asset, books.flows[flow, asset]) for asset in assets))
     in_wallets = {asset: sum(wallet.total(asset) for wallet in books.wallets.values()) for asset in assets}
     table.add_row("in wallets at the end", *(amount_text(asset, in_wallets[asset]) for asset in assets), style="bold")
+    return table
+
+
+def _games(edges: Sequence[Edge]) -> Table:
+    table = Table("game", title="Games, INR: what the house kept of the stakes", title_justify="left")
+    for column in ("periods, cancelled", "bets", "staked", "paid out", "house's edge", "by the odds, 95 %"):
+        table.add_column(column, justify="right")
+    for edge in edges:
+        table.add_row(
+            edge.game,
+            f"{edge.periods}, {edge.cancelled}",
+            f"{edge.bets:,}",
+            amount_text("INR", edge.staked),
+            amount_text("INR", edge.paid_out),
+            f"{edge.realised:.2%}",
+            f"{edge.by_the_odds:.2%} ± {edge.margin:.2%}",
+            style="bold" if edge is edges[-1] and len(edges) > 1 else None,
+        )
+    if not edges:
+        table.add_row("none: the service plays no game of 10 s or less", "", "", "", "", "", "")
     return table
 
 

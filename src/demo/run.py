@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import shutil
 import signal
 import tempfile
@@ -24,8 +25,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from demo import log_check, service
 from demo.apps import Apps
 from demo.books.books import Books
+from demo.books.edges import edges_of
+from demo.games import Plan, play_games
+from demo.games import Played as PlayedGames
 from demo.login import Senders, senders_at
-from demo.play import Comparison, CountingClient, Tally, compare, play_day
+from demo.play import Comparison, CountingClient, Tally, compare, play_day, run_all
 from demo.report import Check, Summary, show
 from demo.traffic.plan import Day
 from demo.traffic.server import GameServer
@@ -34,6 +38,7 @@ from http_client.responses import BadAddress, BadLogin, ClientError
 
 INTERRUPTED = 130
 URL_TIMEOUT_S = 10.0
+RULES = Path(__file__).parents[2] / "deploy" / "rules" / "betting-house.json"
 
 
 class CannotStartError(Exception):
@@ -47,6 +52,7 @@ class Options:
     users: int
     commands: int
     periods: int
+    games: Plan
     seed: int
     url: str | None
     login: Path | None
@@ -61,6 +67,7 @@ class Played:
     seconds: float
     tally: Tally
     books: Books
+    games: PlayedGames
     comparison: Comparison
     records: log_check.LogCheck
     day_reads: int
@@ -100,7 +107,13 @@ async def _run(options: Options, console: Console) -> int:
                 fault = await service.verify(data)
         log_checks = [Check("audit verify", "the stopped service's log", [fault] if fault else [])]
     summary = Summary(
-        options.users, played.seconds, played.tally, played.books, played.comparison, _checks(played) + log_checks
+        options.users,
+        played.seconds,
+        played.tally,
+        played.books,
+        edges_of(played.books),
+        played.comparison,
+        _checks(played) + log_checks,
     )
     show(console, summary)
     return 0 if summary.is_well() else 1
@@ -120,7 +133,7 @@ async def _play_at(url: str, options: Options, console: Console) -> Played:
 async def _play_on(data: Path, log: Path, options: Options, console: Console) -> Played:
     # A folder with a log has users of an earlier day, whose command ids are used.
     tag = _tag() if _has_files(data) else ""
-    async with service.running(data, log) as child:
+    async with service.running(data, log, _rules_in(log.parent)) as child:
         watching = asyncio.create_task(child.ended())
         playing = asyncio.create_task(_play_when_ready(child, options, console, tag))
         try:
@@ -184,7 +197,13 @@ async def _play(
             )
 
         began = time.perf_counter()
-        await play_day(client, servers, books, tally, wave_done, apps.after_wave)
+        _, games = await run_all(
+            (
+                play_day(client, servers, books, tally, wave_done, apps.after_wave),
+                play_games(client, books, tally, options.games, options.seed, tag),
+            )
+        )
+        assert isinstance(games, PlayedGames)
         seconds = time.perf_counter() - began
         bar.update(playing, total=tally.commands, completed=tally.commands)
         comparing = bar.add_task("Comparing wallets", total=len(books.wallets), note="")
@@ -205,6 +224,7 @@ async def _play(
         seconds,
         tally,
         books,
+        games,
         comparison,
         checked,
         day_reads,
@@ -221,6 +241,7 @@ def _checks(played: Played) -> list[Check]:
     copies = [f"{no_hit:,} of {tally.copies_sent:,} responses had no Idempotency-Hit"] if no_hit else []
     return [
         Check("responses", f"{tally.commands:,} commands", played.books.surprises),
+        Check("periods of games", f"{played.games.periods:,} periods", played.games.findings),
         Check("copies", f"{tally.copies_sent:,} copies", copies),
         Check("wallets", f"{played.comparison.wallets:,} wallets", played.comparison.differences),
         Check("reads during the day", f"{played.day_reads:,} reads", played.day_findings),
@@ -247,6 +268,18 @@ def _folders(options: Options, console: Console) -> Iterator[tuple[Path, Path]]:
             console.print(f"The data is in {data}, the service's output in {scratch / 'serve.log'}.", soft_wrap=True)
         else:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _rules_in(folder: Path) -> Path:
+    """The rules that the demo's own service plays by: the games of the betting house. Its money flows are left out:
+    the books do not know them yet. Raises CannotStartError."""
+    try:
+        games = json.loads(RULES.read_text("utf-8"))["games"]
+    except OSError as error:
+        raise CannotStartError(f"the rules of the betting house cannot be read: {error}") from error
+    path = folder / "rules.json"
+    path.write_text(json.dumps({"games": games}), "utf-8")
+    return path
 
 
 def _has_files(folder: Path) -> bool:

@@ -48,8 +48,8 @@ class Service:
 
 
 @asynccontextmanager
-async def running(data: Path, log: Path) -> AsyncIterator[Service]:
-    """`python -m api serve` on `data`, its output in the file `log`."""
+async def running(data: Path, log: Path, rules: Path) -> AsyncIterator[Service]:
+    """`python -m api serve` on `data` by the rules file `rules`, its output in the file `log`."""
     port = _free_port()
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
@@ -57,7 +57,8 @@ async def running(data: Path, log: Path) -> AsyncIterator[Service]:
             "-m",
             "api",
             "serve",
-            env=environment(data) | {"STAKELOG_HOST": "127.0.0.1", "STAKELOG_PORT": str(port)},
+            env=environment(data)
+            | {"STAKELOG_HOST": "127.0.0.1", "STAKELOG_PORT": str(port), "STAKELOG_RULES": str(rules)},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,

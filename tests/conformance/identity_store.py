@@ -9,7 +9,17 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from api.identity.identity import ADMIN, GAME_SERVER, OPERATOR
-from api.identity.ports import Client, Family, Grace, IdentityStore, LastAdmin, Refresh, Reused, secret_id_of
+from api.identity.ports import (
+    ChangedBy,
+    Client,
+    Family,
+    Grace,
+    IdentityStore,
+    LastAdmin,
+    Refresh,
+    Reused,
+    secret_id_of,
+)
 
 OpenIdentityStore = Callable[[], IdentityStore]
 
@@ -129,6 +139,28 @@ class IdentityStoreContract:
         assert not await store.add_client(GAMES)
         assert await spend(store, 1) is None
         assert [(one.client_id, one.family) for one in await store.revocations(0)] == [("games", None)]
+
+    async def test_who_did_what_to_which_client_is_kept_with_the_change(self, open_store: OpenIdentityStore) -> None:
+        here, there = open_store(), open_store()
+        asha, root = ChangedBy("asha@host", "machine"), ChangedBy("root", "http")
+        await here.add_client(GAMES, asha)
+        assert not await here.add_client(GAMES, root)
+        assert not await there.rotate("unknown", "$argon2id$new", NOW, NO_GRACE, root)
+        assert await there.rotate("games", "$argon2id$new", NOW + 1, NO_GRACE, root)
+        assert await here.rotate("games", "$argon2id$more", NOW + 2, GRACE, root)
+        for _ in range(2):  # the second time nothing is done
+            assert await there.disable("games", NOW + 3, LATER, asha)
+        changes = await here.changes(0)
+        assert [(one.at_us - NOW, one.what, one.client_id, one.by, one.origin) for one in changes] == [
+            (GAMES.created_at_us - NOW, "added", "games", *asha),
+            (1, "rotated", "games", *root),
+            (2, "rotated", "games", *root),
+            (3, "disabled", "games", *asha),
+        ]
+        assert [one.number for one in changes] == sorted({one.number for one in changes})
+        assert await here.changes(changes[1].number) == changes[2:]
+        await here.delete_expired(LATER + 10**15)
+        assert await here.changes(0) == changes, "an audit trail does not expire"
 
     async def test_one_admin_stays_enabled(self, open_store: OpenIdentityStore) -> None:
         stores = [open_store(), open_store()]

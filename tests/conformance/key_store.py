@@ -74,12 +74,14 @@ class KeyStoreContract:
         await store.add_signing_key(FIRST)
         await store.add_user_keys([user_key("u1"), user_key("u2"), user_key("u3", master_id=NEW)])
         assert await store.master_ids() == {OLD, NEW}
-        keys = await store.wrapped_by_others(NEW)
-        assert keys == [FIRST, user_key("u1"), user_key("u2")]
+        users = await store.user_keys_wrapped_by_others(NEW, "")
+        assert users == [user_key("u1"), user_key("u2")]
+        assert await store.user_keys_wrapped_by_others(NEW, "u1") == [user_key("u2")]
         await store.delete_user_key("u1")
         later = user_key("u1", 2)._replace(wrapped=Wrapped(b"later", OLD))
         await store.add_user_keys([later])
-        await store.rewrap([(key, Wrapped(b"again", NEW)) for key in keys])
-        assert await store.wrapped_by_others(NEW) == [later], "what was not read is not replaced"
+        again = Wrapped(b"again", NEW)
+        await store.rewrap([(FIRST, again), *((key, again) for key in users)])
+        assert await store.user_keys_wrapped_by_others(NEW, "") == [later], "what was not read is not replaced"
         assert (await store.user_keys(["u2"]))["u2"] == user_key("u2")._replace(wrapped=Wrapped(b"again", NEW))
         assert await store.signing_keys() == [FIRST._replace(wrapped=Wrapped(b"again", NEW))]

@@ -180,7 +180,7 @@ class ReadModelContract:
         live = await store.make_generation(1, PARTITIONS, live=True)
         rows = [AssetRow("u1", "GOLD", 5), AssetRow("u1", "INR", 5)]
         lines = [
-            HistoryRow("u1", time_us, time_us, "INR", "deposited", "c", None, 1, 0, 0, -time_us, AMOUNT_MAX, 3, "{}")
+            HistoryRow("u1", time_us, time_us, "INR", "deposited", "", "c", 1, 0, 0, -time_us, AMOUNT_MAX, 3, "{}")
             for time_us in (6, 7, 8)
         ]
         await store.commit(live.number, [run(0, Checkpoint(), 1, *rows, *lines)])
@@ -260,7 +260,7 @@ class ReadModelContract:
         store, model = await open_both()
         live = await store.make_generation(1, PARTITIONS, live=True)
         lines = [
-            HistoryRow(f"u{number % 7}", number, number, "INR", "deposited", "c", None, 1, 0, 0, 1, 0, 0, "{}")
+            HistoryRow(f"u{number % 7}", number, number, "INR", "deposited", "", "c", 1, 0, 0, 1, 0, 0, "{}")
             for number in range(1, 500)
         ]
         await store.commit(live.number, [run(0, Checkpoint(), 500, *lines)])

@@ -53,7 +53,7 @@ ONE_OF_EACH: Final[tuple[Row, ...]] = (
     WalletRow("u1", "open", 1, "r1", "o1", "INR", AMOUNT_MAX, "0:7", 2),
     AssetRow("u1", "INR", 1, -AMOUNT_MAX, AMOUNT_MAX, 0, 5, None, 0, AMOUNT_MAX),
     OpenedRow("u1", 1, 7),
-    HistoryRow("u1", 2, 7, "INR", "bet_placed", "c", None, -5, 0, 0, 1, 2, 3, '{"selection":"größer 🪔"}' * 500),
+    HistoryRow("u1", 2, 7, "INR", "bet_placed", "", "c", -5, 0, 0, 1, 2, 3, '{"selection":"größer 🪔"}' * 500),
     OrderRow("u1", "o'1", "deposit", "INR", 5, 0, "completed", None, 7, 2, None, None),
     HoldRow("u1", "h1", "INR", 5, "open", None, None, 7, 2, None, None),
     TransferRow("u1", "t1", "u2", "INR", 5, "returned", "wallet_closed", 7, 2, 3),

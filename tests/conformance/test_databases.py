@@ -45,7 +45,7 @@ def name_of(url: str) -> str:
 
 
 def line(time_us: int, seq: int) -> HistoryRow:
-    return HistoryRow("u1", time_us, seq, "INR", "deposited", f"c{seq}", None, 1, 0, 0, seq, 0, 0, "{}")
+    return HistoryRow("u1", time_us, seq, "INR", "deposited", "", f"c{seq}", 1, 0, 0, seq, 0, 0, "{}")
 
 
 # --- conflicts -----------------------------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ async def test_a_run_of_many_long_rows_is_stored(databases: EmptyDatabases, data
     live = await store.make_generation(1, PARTITIONS, live=True)
     data = '{"metadata":"' + "🪔" * 10_000 + '"}'
     lines = [
-        HistoryRow("u1", TIME_US + seq, seq, "INR", "x", "c", "g", AMOUNT_MAX, 0, 0, 1, 0, 0, data)
+        HistoryRow("u1", TIME_US + seq, seq, "INR", "x", "g", "c", AMOUNT_MAX, 0, 0, 1, 0, 0, data)
         for seq in range(1, 301)
     ]
     await store.commit(live.number, [run(0, Checkpoint(), 300, *lines)])

@@ -53,6 +53,7 @@ def _written_out(statement: Statement) -> str:
         "id": "'bet-5'",
         "from_us": str(1_700_000_000_000_000 + LINES // 8 * 1_000),
         "after_asset": "'INR'",
+        "after_period": "'round-5'",
         "first_day": "3",
     }
     values = []

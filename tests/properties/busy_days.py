@@ -55,6 +55,7 @@ WEIGHTS: Final = {
     "release_hold": 2,
     "transfer": 5,
     "grant_bonus": 8,
+    "claim_attendance": 4,
     "adjust": 2,
     "propose_adjustment": 2,
     "approve_adjustment": 3,
@@ -174,6 +175,8 @@ def _fields(kind: str, chance: Random, fresh_ids: Iterator[int]) -> dict[str, An
             return {"transfer_id": new_id, "to_user_id": chance.choice(USERS), "asset": asset, "amount": amount}
         case "grant_bonus":
             return {"grant_id": new_id, "asset": asset, "amount": amount, "expires_in_us": chance.choice(EXPIRIES)}
+        case "claim_attendance":
+            return {"asset": asset}
         case "adjust":
             return {"asset": asset, "amount": amount * chance.choice((1, -1)), "reason": "r"}
         case "propose_adjustment":

@@ -4,7 +4,7 @@ It follows the public contract alone, shares no code with the product, and a sta
 Nothing is cached: a balance is the sum of the postings, a hold is open if no later fact resolves it, and so on.
 It is quadratic on purpose.
 
-Left out: every game but `external` and `wingo_30s` (the others are `unknown_game`), wagering, commissions, and every
+Left out: every game but `external` and `wingo_30s` (the others are `unknown_game`), commissions, and every
 400, 401, 403: this model gets only commands of a valid shape.
 
 Where the contract can be read in two ways, this model reads it as follows:
@@ -89,6 +89,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from naive_games import RESULTS, fee_of, legs, paid_legs
+from properties import naive_money
 
 AMOUNT_MAX: Final = 2**53 - 1
 DAY_US: Final = 86_400_000_000
@@ -192,7 +193,9 @@ class NaiveLedger:
     `position_of` is filled in by the test: position string -> (user_id, index in `facts[user_id]`).
     """
 
-    def __init__(self, assets: Iterable[str]) -> None:
+    def __init__(self, assets: Iterable[str], money: dict[str, Any] | None = None) -> None:
+        """``money``: that member of a rules file."""
+        self._money = money or {}
         self.facts: dict[str, list[Fact]] = {}
         self.pending: list[FollowUp] = []
         self.position_of: dict[str, tuple[str, int]] = {}
@@ -217,6 +220,7 @@ class NaiveLedger:
         data = {name: value for name, value in command.items() if name not in ("type", "command_id", "user_id")}
         fact = self._append(user_id, command_id, actor, time_us, decision, data)
         self._seen[user_id, command_id] = command, fact
+        self._grant_own(fact)
         self._fire(user_id, time_us)
         return Accepted(fact)
 
@@ -302,6 +306,7 @@ class NaiveLedger:
             },
             "limits": {asset: self._limits(user_id, asset) for asset in assets},
             "first_deposit": self._first_deposit(user_id),
+            **({"wagering": wagering} if (wagering := self._all_wagering(user_id, assets)) else {}),
         }
 
     def totals(self) -> dict[tuple[str, str], int]:
@@ -354,6 +359,33 @@ class NaiveLedger:
         assert self._balance(user_id, asset, "bonus") == sum(grant.left for grant in grants)
         assert self._balance(user_id, asset, "held") == sum(held)
         assert not self._leaves_range(user_id, asset, 0)
+
+    def _grant_own(self, cause: Fact) -> None:
+        """The bonuses that follow from a fact, right after it."""
+        user_id, time_us = cause.user_id, cause.time_us
+        for kind, asset, wanted in naive_money.due_grants(self._money, cause):
+            amount = min(wanted, AMOUNT_MAX - self._owned_or_due(user_id, asset))
+            if amount > 0:
+                grant_id = naive_money.own_id(self._of(user_id), kind)
+                added = {"grant_id": grant_id, "kind": kind, "asset": asset, "amount": amount}
+                added |= naive_money.expiry(self._money[asset], time_us) | self._added(user_id, asset, bonus=amount)
+                postings = [("house/bonuses", asset, -amount), _to(user_id, "bonus", asset, amount)]
+                decision = _Decision("bonus_granted", postings, added)
+                self._append(user_id, f"~{len(self._of(user_id))}", "ledger", time_us, decision, {})
+
+    def _added(self, user_id: str, asset: str, *, deposit: int = 0, bonus: int = 0) -> dict[str, int]:
+        now = self._wagering(user_id, asset)
+        return naive_money.added(self._money.get(asset, {}), now, deposit=deposit, bonus=bonus)
+
+    def _wagering(self, user_id: str, asset: str) -> dict[str, int] | None:
+        return naive_money.wagering(self._of(user_id), asset, self._index_of(user_id))
+
+    def _index_of(self, user_id: str) -> dict[str, int]:
+        return {position: index for position, (owner, index) in self.position_of.items() if owner == user_id}
+
+    def _all_wagering(self, user_id: str, assets: Iterable[str]) -> dict[str, dict[str, int]]:
+        found = {asset: self._wagering(user_id, asset) for asset in assets}
+        return {asset: wagering for asset, wagering in found.items() if wagering is not None}
 
     def _lead_on(self, fact: Fact, index: int) -> None:
         """Put the follow-ups of a fact into `pending`."""
@@ -484,6 +516,8 @@ class NaiveLedger:
                 return self._transfer(user_id, command)
             case "grant_bonus":
                 return self._grant_bonus(user_id, command)
+            case "claim_attendance":
+                return self._claim_attendance(user_id, command, time_us)
             case "adjust":
                 return self._adjust(user_id, command)
             case "propose_adjustment":
@@ -534,7 +568,8 @@ class NaiveLedger:
             ("house/bonuses", asset, -bonus),
             _to(user_id, "bonus", asset, bonus),
         ]
-        return _Decision("deposited", postings, {"first_deposit": self._find(user_id, "deposited") is None})
+        added = self._added(user_id, asset, deposit=amount, bonus=bonus)
+        return _Decision("deposited", postings, {"first_deposit": self._find(user_id, "deposited") is None, **added})
 
     def _request_withdrawal(self, user_id: str, command: Command, time_us: int) -> _Decision | Refused:
         asset, amount = command["asset"], command["amount"]
@@ -544,6 +579,12 @@ class NaiveLedger:
             return Refused("unknown_asset")
         if not 1 <= amount <= AMOUNT_MAX:
             return Refused("amount_out_of_range")
+        if asset in self._money:
+            requests = len(self._requests_that_day(user_id, asset, time_us))
+            wagering = self._wagering(user_id, asset)
+            code = naive_money.refused_withdrawal(self._money[asset], wagering, amount, requests)
+            if code is not None:
+                return Refused(code)
         limit = self._limits(user_id, asset)["withdrawal_max_per_day"]
         if limit is not None and self._requested_that_day(user_id, asset, time_us) + amount > limit:
             return Refused("withdrawal_max_exceeded")
@@ -750,7 +791,29 @@ class NaiveLedger:
         if self._exceeds_balance_max(user_id, asset, amount):
             return Refused("balance_max_exceeded")
         postings = [("house/bonuses", asset, -amount), _to(user_id, "bonus", asset, amount)]
-        return _Decision("bonus_granted", postings)
+        return _Decision("bonus_granted", postings, self._added(user_id, asset, bonus=amount))
+
+    def _claim_attendance(self, user_id: str, command: Command, time_us: int) -> _Decision | Refused:
+        asset = command["asset"]
+        if asset not in self._assets:
+            return Refused("unknown_asset")
+        rules, facts = self._money.get(asset, {}), self._of(user_id)
+        needs = rules.get("attendance_needs_deposit", 0)
+        if not rules.get("attendance") or naive_money.deposited(facts, asset, self._index_of(user_id)) < needs:
+            return Refused("not_eligible")
+        streak = naive_money.streak(facts, asset, rules, time_us)
+        if streak is None:
+            return Refused("already_claimed")
+        amount = rules["attendance"][streak - 1]
+        if self._leaves_range(user_id, asset, amount):
+            return Refused("amount_out_of_range")
+        if self._exceeds_balance_max(user_id, asset, amount):
+            return Refused("balance_max_exceeded")
+        added = {"amount": amount, "day": naive_money.day_of(time_us), "streak": streak}
+        added |= {"grant_id": naive_money.own_id(facts, "attendance")}
+        added |= naive_money.expiry(rules, time_us) | self._added(user_id, asset, bonus=amount)
+        postings = [("house/bonuses", asset, -amount), _to(user_id, "bonus", asset, amount)]
+        return _Decision("attendance_claimed", postings, added)
 
     def _adjust(self, user_id: str, command: Command) -> _Decision | Refused:
         asset, amount = command["asset"], command["amount"]
@@ -810,6 +873,10 @@ class NaiveLedger:
         for grant in self._grants(user_id):
             if grant.age == index and (grant.taken > 0 or grant.expired):
                 return Refused("cannot_reverse")
+        first_bonus = self._grant(user_id, "~first_deposit:1")
+        is_first = target.type == "deposited" and target.data["first_deposit"]
+        if is_first and first_bonus is not None and first_bonus.left > 0:
+            return Refused("cannot_reverse")
         asset = target.data["asset"]
         change = {bucket: -_change(target, bucket) for bucket in BUCKETS}
         if self._leaves_range(user_id, asset, sum(change.values())):
@@ -964,11 +1031,14 @@ class NaiveLedger:
         )
 
     def _requested_that_day(self, user_id: str, asset: str, time_us: int) -> int:
-        return sum(
-            fact.data["amount"]
+        return sum(fact.data["amount"] for fact in self._requests_that_day(user_id, asset, time_us))
+
+    def _requests_that_day(self, user_id: str, asset: str, time_us: int) -> list[Fact]:
+        return [
+            fact
             for fact in self._unresolved(user_id, "withdrawal_requested", "order_id", "withdrawal_rejected")
             if fact.data["asset"] == asset and fact.time_us // DAY_US == time_us // DAY_US
-        )
+        ]
 
     def _grant(self, user_id: str, grant_id: str) -> _Grant | None:
         for grant in self._grants(user_id):
@@ -987,7 +1057,7 @@ class NaiveLedger:
                     bonus = data.get("bonus", 0)
                     if bonus > 0:
                         grants[data["order_id"]] = _Grant(data["order_id"], data["asset"], None, index, bonus)
-                case "bonus_granted":
+                case "bonus_granted" | "attendance_claimed":
                     expires_at_us = data.get("expires_at_us")
                     grants[data["grant_id"]] = _Grant(
                         data["grant_id"], data["asset"], expires_at_us, index, data["amount"]

@@ -4,6 +4,7 @@ Three wallets, few ids and small amounts, so that ids repeat, holds and grants e
 sometimes an amount is as large as possible.
 """
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from hypothesis import strategies as st
 
 from ledger.core.bet_events import BetPlaced
 from ledger.core.events import Event
+from ledger.core.games.rules import BUILT_IN, RuleBook, book_of, read_rules
 from ledger.core.wallet import Wallet, limits_of
 from properties.naive_ledger import AMOUNT_MAX, DAY_US, GAME, LENGTH_US, Fact
-from unit.given import SECOND_US
+from unit.given import ASSETS, SECOND_US
 
 USERS: Final = ("u1", "u2", "u3")
 CREATED_BY: Final = {
@@ -173,6 +175,7 @@ commands: Final[st.SearchStrategy[Post]] = mostly(
     (2, post("release_hold", hold_id=earlier)),
     (6, post("transfer", transfer_id=ids, to_user_id=st.sampled_from(USERS), asset=assets, amount=amounts)),
     (8, post("grant_bonus", grant_id=ids, asset=assets, amount=amounts, expires_in_us=expiries)),
+    (4, post("claim_attendance", asset=assets)),
     (3, post("adjust", asset=assets, amount=signed_amounts, reason=st.just("r"))),
     (3, post("propose_adjustment", adjustment_id=ids, asset=assets, amount=signed_amounts, reason=st.just("r"))),
     (4, post("approve_adjustment", adjustment_id=earlier, reason=reasons)),
@@ -187,6 +190,25 @@ commands: Final[st.SearchStrategy[Post]] = mostly(
     (1, post("close_wallet", reason=st.just("r"))),
     (1, post("set_agent_level", level=st.integers(0, 2))),
 )
+
+
+MONEY: Final[dict[str, Any]] = {
+    "INR": {
+        "registration": 3,
+        "first_deposit": [[5, 2], [40, 9]],
+        "attendance": [2, 5, 1],
+        "attendance_needs_deposit": 41,
+        "bonus_expires_after_s": 20,
+        "wagering": {"deposit": 1, "bonus": 2},
+        "withdrawal": {"min": 2, "max": 30, "per_day": 2},
+    },
+    "GOLD": {"first_deposit": [[3, 7]], "attendance": [1, 2], "withdrawal": {"per_day": 1}},
+}
+"""Rules of money flows, so small that the amounts of a day meet their steps and bounds."""
+
+
+def book_of_money(money: dict[str, Any]) -> RuleBook:
+    return book_of(BUILT_IN.games, money=read_rules(json.dumps({"money": money}), ASSETS).money)
 
 
 def opening(user_id: str, referrer_id: str | None) -> list[Post]:
@@ -253,4 +275,12 @@ def seen(wallet: Wallet) -> dict[str, Any] | None:
         "first_deposit": None
         if first is None
         else {name: getattr(first, name) for name in ("order_id", "asset", "amount", "position", "time_us")},
+        **({"wagering": wagering} if (wagering := _wagering_of(wallet)) else {}),
+    }
+
+
+def _wagering_of(wallet: Wallet) -> dict[str, dict[str, int]]:
+    return {
+        asset: {"required": one.required, "done": one.done, "remaining": max(one.required - one.done, 0)}
+        for asset, one in sorted(wallet.wagering.items())
     }

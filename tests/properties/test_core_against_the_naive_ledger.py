@@ -6,7 +6,8 @@ Follow-ups arrive in any order, late, and more than once. After every step the n
 wallet must be equal; only what the model does not know (`cause`, the ids of the ledger's own events) is ignored.
 """
 
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import msgspec
 import pytest
@@ -22,7 +23,18 @@ from ledger.core.rejections import Rejection
 from ledger.core.wallet import Wallet
 from properties.busy_days import Deliver, Redeliver, Step, Wait, busy_day, shortest
 from properties.naive_ledger import DAY_US, GAME, Accepted, Fact, FollowUp, NaiveLedger, Refused
-from properties.scenarios import USERS, Post, assert_same_event, beginnings, commands, game_commands, mostly, seen
+from properties.scenarios import (
+    MONEY,
+    USERS,
+    Post,
+    assert_same_event,
+    beginnings,
+    book_of_money,
+    commands,
+    game_commands,
+    mostly,
+    seen,
+)
 from unit.given import ASSETS, PARTITION, SECOND_US, Scene
 
 steps: Final[st.SearchStrategy[Step]] = mostly(
@@ -41,9 +53,11 @@ steps: Final[st.SearchStrategy[Step]] = mostly(
 class Both:
     """The core and the model, in step."""
 
-    def __init__(self) -> None:
+    def __init__(self, money: dict[str, Any]) -> None:
+        """``money``: rules of money flows, {} for none."""
         self.scene = Scene()
-        self.naive = NaiveLedger(ASSETS)
+        self.scene.rules = book_of_money(money)
+        self.naive = NaiveLedger(ASSETS, money)
         self.commands = 0
         self.delivered: list[tuple[AnyFollowUp, FollowUp]] = []
         self.known = 0
@@ -117,9 +131,9 @@ class Both:
         ]
 
 
-def live_through(day: list[Step]) -> None:
+def live_through(day: list[Step], money: dict[str, Any]) -> None:
     """Run the whole day, and then deliver all follow-ups under way."""
-    both = Both()
+    both = Both(money)
     for step in day:
         both.take(step)
     while both.naive.pending:
@@ -132,9 +146,15 @@ def live_through(day: list[Step]) -> None:
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(beginning=beginnings, day=st.lists(steps, max_size=10) | st.lists(steps, min_size=25, max_size=60))
-def test_the_core_and_the_reference_model_make_the_same_events(beginning: list[Step], day: list[Step]) -> None:
-    live_through([*beginning, *day])
+@given(
+    money=st.sampled_from([{}, MONEY]),
+    beginning=beginnings,
+    day=st.lists(steps, max_size=10) | st.lists(steps, min_size=25, max_size=60),
+)
+def test_the_core_and_the_reference_model_make_the_same_events(
+    money: dict[str, Any], beginning: list[Step], day: list[Step]
+) -> None:
+    live_through([*beginning, *day], money)
 
 
 @pytest.mark.parametrize(
@@ -142,14 +162,14 @@ def test_the_core_and_the_reference_model_make_the_same_events(beginning: list[S
 )
 def test_the_core_and_the_reference_model_agree_on_busier_days(first: int) -> None:
     for seed in range(first, first + 50):
-        day = busy_day(seed, games=True)
-        if fails(day):
-            live_through(shortest(day, fails))
+        day, money = busy_day(seed, games=True), MONEY if seed % 2 else {}
+        if fails(day, money):
+            live_through(shortest(day, partial(fails, money=money)), money)
 
 
-def fails(day: list[Step]) -> bool:
+def fails(day: list[Step], money: dict[str, Any]) -> bool:
     try:
-        live_through(day)
+        live_through(day, money)
     except Exception:  # noqa: BLE001 - whatever fails, a shorter day that fails is searched
         return True
     return False

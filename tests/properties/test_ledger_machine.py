@@ -40,7 +40,7 @@ from ledger.writer.writer import Writer
 from properties.busy_days import Wait, busy_day
 from properties.jumping_loop import JumpingLoop
 from properties.naive_ledger import DAY_US
-from properties.scenarios import USERS, Post, beginnings, game_commands, mostly, seen
+from properties.scenarios import MONEY, USERS, Post, beginnings, book_of_money, game_commands, mostly, seen
 from properties.scenarios import commands as wallet_commands
 from properties.witness import Asked, Witness, Written
 from unit.given import ASSETS, NOON, SECOND_US
@@ -92,7 +92,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.saves_by_itself = True
         self.loop = JumpingLoop(self.thread_wait_s)
         self.clock = Clock()
-        self.witness = Witness(PARTITIONS, tuple(ASSETS))
+        self.witness = Witness(PARTITIONS, tuple(ASSETS), MONEY)
         self.asked: list[Asked] = []
         self.to_retry: list[Asked] = []
         self.begin()
@@ -118,7 +118,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     async def started(self, log: EventLog, store: StateStore) -> tuple[Node, int]:
         limit = 60 if self.saves_by_itself else 1_000_000
-        node = node_of_whole_log(log, store, self.clock, ASSETS, changes_per_checkpoint=limit, checked_at_start=30)
+        options: dict[str, Any] = {
+            "changes_per_checkpoint": limit,
+            "checked_at_start": 30,
+            "rules": book_of_money(MONEY),
+        }
+        node = node_of_whole_log(log, store, self.clock, ASSETS, **options)
         return node, await node.start()
 
     async def save(self) -> None:

@@ -30,7 +30,7 @@ from ledger.core.bet_events import (
     PeriodCancelled,
     ResultRecorded,
 )
-from ledger.core.bonus_events import BonusExpired
+from ledger.core.bonus_events import BonusExpired, BonusGranted
 from ledger.core.commands import AnyCommand, Command
 from ledger.core.events import (
     LEDGER,
@@ -102,8 +102,9 @@ class Written:
 class Witness:
     """All requests, records and responses so far; ``naive`` has received the same commands."""
 
-    def __init__(self, partitions: int, assets: Sequence[str]) -> None:
-        self.naive = NaiveLedger(assets)
+    def __init__(self, partitions: int, assets: Sequence[str], money: dict[str, Any] | None = None) -> None:
+        """``money``: the rules of money flows."""
+        self.naive = NaiveLedger(assets, money)
         self.events: list[tuple[str, Event]] = []
         self.heads = [EMPTY_SHA256] * partitions
         self.seqs = [0] * partitions
@@ -220,6 +221,8 @@ class Witness:
                 naive._fire(user_id, event.time_us)
             return
         cause = self._cause(event) or ""
+        if isinstance(event.data, BonusGranted):
+            return  # the model has granted it with its cause
         if isinstance(event.data, BetSettled | BetCancelled):
             outcome_user, outcome_index = naive.position_of[cause]
             outcome = naive.facts[outcome_user][outcome_index]

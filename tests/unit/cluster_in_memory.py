@@ -241,11 +241,14 @@ class Site:
         self.log_view = LogView(self.node, self.owners, self.forwarding)
         self.gone = asyncio.Event()
 
-    async def post(self, command: Command, *, dry_run: bool = False) -> AnyResponse:
-        return await self.node.post(command, request_sha256(command), "local", dry_run=dry_run)
+    async def post(
+        self, command: Command, *, dry_run: bool = False, games: frozenset[str] | None = None
+    ) -> AnyResponse:
+        return await self.node.post(command, request_sha256(command), "local", dry_run=dry_run, games=games)
 
-    async def post_many(self, *commands: Command) -> list[AnyResponse]:
-        return await self.node.post_many([(command, request_sha256(command)) for command in commands], "local")
+    async def post_many(self, *commands: Command, games: frozenset[str] | None = None) -> list[AnyResponse]:
+        hashed = [(command, request_sha256(command)) for command in commands]
+        return await self.node.post_many(hashed, "local", games=games)
 
     async def accepted(self, command: Command) -> Accepted:
         response = await self.post(command)

@@ -19,6 +19,8 @@ from authlib.integrations.httpx_client import AsyncOAuth2Client
 from api.identity import hashing
 from api.identity.hashing import SecretHasher
 from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER
+from api.identity.ports import ChangedBy
+from api.identity.revocations import Revocations
 from api.identity.tokens import ACCESS_S, LEEWAY_S
 from api.identity.waiting import WAITING_MAX
 from api.routes import auth
@@ -488,6 +490,30 @@ async def test_the_last_enabled_admin_cannot_be_disabled(tmp_path: Path) -> None
         await login.clients.add("second", ADMIN)
         assert (await world.as_admin("DELETE", "/v1/clients/second")).status == 204
         assert (await world.as_admin("DELETE", "/v1/clients/root")).status == 409
+
+
+async def test_what_is_done_to_clients_on_a_machine_is_in_the_log_of_the_service(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asha = ChangedBy("asha@host", "machine")
+    async with LoginInMemory(tmp_path) as login, InMemoryApi(tmp_path, login=login.parts) as api_client:
+        with caplog.at_level(logging.INFO, "api"):
+            await login.clients.add("new", OPERATOR, by=asha)
+            await World(api_client, login).as_admin("POST", "/v1/clients/new/rotate", {})
+            await login.clients.disable("new", asha)
+            await login.revocations.read()
+            await Revocations(login.store, login.clock).read()  # to a process that starts now it is no news
+        assert sorted(record.getMessage() for record in caplog.records) == [
+            "asha@host, on the machine, added the client new",
+            "asha@host, on the machine, disabled the client new",
+            "root gave the client new a new secret",
+        ]
+        changes = await login.clients.changes()
+        assert [(one.what, one.by) for one in changes if one.client_id == "new"] == [
+            ("added", "asha@host"),
+            ("rotated", "root"),
+            ("disabled", "asha@host"),
+        ]
 
 
 async def test_changes_of_clients_and_failures_are_logged_without_secrets(

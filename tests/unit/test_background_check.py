@@ -610,7 +610,7 @@ async def test_the_check_rests_nine_times_as_long_as_it_worked() -> None:
         slept.append(seconds)
 
     busy = False
-    pace = CpuShare(0.1, cpu_s=lambda: clock_s[0], sleep=sleep, is_busy=lambda: busy)
+    pace = CpuShare(0.1, cpu_s=lambda: clock_s[0], sleep=sleep, is_busy=lambda: busy, busy_share=0.5)
     clock_s[0] += 2.0
     await pace.rest()
     await pace.rest()
@@ -622,6 +622,18 @@ async def test_the_check_rests_nine_times_as_long_as_it_worked() -> None:
     clock_s[0] += 2.0
     await pace.rest()
     assert slept[3:] == pytest.approx([38.0])
+
+
+async def test_the_quick_passes_keep_their_share_on_a_busy_machine() -> None:
+    clock_s, slept = [100.0], []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    pace = CpuShare(0.1, cpu_s=lambda: clock_s[0], sleep=sleep, is_busy=lambda: True)
+    clock_s[0] += 2.0
+    await pace.rest()
+    assert slept == pytest.approx([18.0])
 
 
 def test_ranges_of_users_cover_each_user_once() -> None:

@@ -100,14 +100,32 @@ def test_a_backup_is_proved_and_has_no_files_but_its_own(data: Path, tmp_path: P
     assert CliRunner().invoke(stakelog, ["audit", "verify", "--data", str(tmp_path / "copy")]).exit_code == 0
 
 
+def test_only_this_user_can_read_a_copy_while_it_is_written(data: Path, tmp_path: Path) -> None:
+    partial = tmp_path / ".copy.partial"
+    partial.mkdir(mode=0o755)
+    seen: list[tuple[str, int]] = []
+
+    def look(*_: object) -> None:
+        seen.extend((path.name, path.stat().st_mode & 0o777) for path in (partial, *partial.iterdir()))
+
+    before = os.umask(0o022)
+    try:
+        back_up(data, tmp_path / "copy", prove=look, progress=look)
+    finally:
+        os.umask(before)
+    assert {mode for name, mode in seen if name != partial.name} == {0o600}
+    assert {mode for name, mode in seen if name == partial.name} == {0o700}
+
+
 async def test_a_backup_has_the_keys_for_this_user_only(data: Path, tmp_path: Path) -> None:
     async with key_store(data) as store:
         keys = make_keys(store, make_master_key(data / MASTER_KEY), lambda: 1)
         (text,) = await keys.private.encrypt([PlainTexts("u1", "c1", {"k": "v"})], "games")
     assert run(data, tmp_path / "copy").exit_code == 0
     assert left_in(tmp_path / "copy") == sorted([EVENTS, IDENTITY, MASTER_KEY])
-    for name in (IDENTITY, MASTER_KEY):
-        assert (tmp_path / "copy" / name).stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o700
+    for path in (tmp_path / "copy").iterdir():
+        assert path.stat().st_mode & 0o777 == 0o600, path
     async with key_store(tmp_path / "copy") as store:
         restored = make_keys(store, read_master_keys(tmp_path / "copy" / MASTER_KEY), lambda: 1)
         assert await restored.private.decrypt([Encrypted("u1", "c1", text)]) == [{"k": "v"}]

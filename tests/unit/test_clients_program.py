@@ -60,6 +60,27 @@ def test_clients_are_added_listed_rotated_and_disabled(tmp_path: Path) -> None:
     assert "argon2" not in json.dumps([first, second])
 
 
+def test_the_log_says_which_user_of_the_machine_did_what_and_has_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "höst")
+    for user, arguments in (("asha", ("add", "ops", "--role", "operator")), ("ravi", ("rotate", "ops"))):
+        monkeypatch.setenv("SUDO_USER", user)
+        asked(tmp_path, *arguments)
+    monkeypatch.delenv("SUDO_USER")
+    monkeypatch.setattr("getpass.getuser", lambda: "meera")
+    asked(tmp_path, "disable", "ops")
+    items = asked(tmp_path, "log")["items"]
+    assert [(one["by"], one["what"], one["client_id"], one["origin"]) for one in items] == [
+        (r"asha@h\xf6st", "added", "ops", "machine"),
+        (r"ravi@h\xf6st", "rotated", "ops", "machine"),
+        (r"meera@h\xf6st", "disabled", "ops", "machine"),
+    ]
+    lines = run(tmp_path, "log").stdout.splitlines()
+    assert [line.split(maxsplit=1)[1] for line in lines][1] == r"machine  ravi@h\xf6st rotated ops"
+    assert "argon2" not in str(items)
+
+
 def test_for_people_there_is_a_table_and_the_secret_in_a_sentence(tmp_path: Path) -> None:
     done = run(tmp_path, "add", "meera", "--role", "operator")
     assert done.stdout.startswith("added meera, operator; its secret: ")

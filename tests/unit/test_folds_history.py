@@ -26,7 +26,7 @@ def test_a_line_has_the_change_and_the_balances_after_it() -> None:
     event = scene.when(deposit(1000, "o1", bonus=50))
     (line,) = rows_of(scene, HistoryRow)
     assert line == HistoryRow(
-        "u1", NOON + SECOND_US, 2, "INR", "deposited", event.command_id, None, 1000, 50, 0, 1000, 50, 0, line.data
+        "u1", NOON + SECOND_US, 2, "INR", "deposited", "", event.command_id, 1000, 50, 0, 1000, 50, 0, line.data
     )
     assert msgspec.json.decode(line.data) == {
         "amount": 1000,
@@ -55,7 +55,7 @@ def test_a_bet_its_settlement_and_its_cancelling_are_of_its_game() -> None:
         place_bet(10, "b1"), settle_bet(20, "b1"), place_bet(5, "b2"), cancel_bet("b2")
     )
     assert [(line.type, line.game) for line in rows_of(scene, HistoryRow)] == [
-        ("deposited", None),
+        ("deposited", ""),
         ("bet_placed", "external"),
         ("bet_settled", "external"),
         ("bet_placed", "external"),
@@ -85,5 +85,5 @@ def test_events_of_one_time_stay_in_their_order() -> None:
 
 def test_the_data_keeps_members_in_the_order_of_the_record() -> None:
     scene = Scene().given(open_wallet(), deposit(3, "o", metadata={"b": "2", "a": "1"}))
-    line = row_of(scene, HistoryRow, "u1", NOON, 2, "INR")
+    line = row_of(scene, HistoryRow, "u1", NOON, 2, "INR", "deposited", "")
     assert line.data == '{"amount":3,"asset":"INR","first_deposit":true,"metadata":{"a":"1","b":"2"},"order_id":"o"}'

@@ -18,10 +18,19 @@ from ledger.errors import LedgerError
 from ledger.peers import delivery as delivery_module
 from ledger.peers.delivery import FollowUpDelivery
 from ledger.peers.forwarding import CALL_S, SKEW_S, WAIT_S
-from ledger.writer.requests import Accepted, DryRunAccepted, Failed, IdReused, Refused, WalletRead
+from ledger.writer.requests import (
+    Accepted,
+    CommandRequest,
+    DryRunAccepted,
+    Failed,
+    IdReused,
+    OtherGame,
+    Refused,
+    WalletRead,
+)
 from properties.jumping_loop import in_skipped_time
 from unit.cluster_in_memory import ClusterInMemory, Trouble
-from unit.given import deposit, open_wallet, place_bet, set_limits, transfer
+from unit.given import cancel_bet, deposit, open_wallet, place_bet, set_limits, settle_bet, transfer
 from unit.node_in_memory import request_sha256
 
 
@@ -79,6 +88,49 @@ async def test_every_kind_of_response_arrives_unchanged() -> None:
         assert await b.post(enormous) == await a.post(enormous)
         unset = set_limits(user_id=user_id, balance_max=None)
         assert (await b.accepted(unset)).event.request_sha256 == request_sha256(unset)
+
+
+@in_skipped_time
+async def test_the_owner_knows_which_games_a_narrowed_sender_may_touch() -> None:
+    async with cluster_with() as cluster:
+        user_id, b = cluster.user(0), cluster["b"]
+        await b.accepted(place_bet(10, "b1", user_id=user_id))
+        cancel, settle = cancel_bet("b1", user_id=user_id), settle_bet(5, "b1", user_id=user_id)
+        before = cluster.types(user_id)
+        wingo, both = frozenset({"wingo_1m"}), frozenset({"wingo_1m", "external"})
+        for dry_run in (True, False):
+            assert await b.post(cancel, dry_run=dry_run, games=wingo) == OtherGame("external")
+        assert await b.post_many(settle, cancel, games=wingo) == [OtherGame("external")] * 2
+        assert cluster.types(user_id) == before
+        assert isinstance(await b.post(settle, games=both), Accepted)
+
+
+@in_skipped_time
+async def test_a_narrowed_sender_stays_narrowed_when_its_commands_are_sent_again() -> None:
+    async with cluster_with() as cluster:
+        user_id, b = cluster.user(0), cluster["b"]
+        await b.accepted(place_bet(10, "b1", user_id=user_id))
+        wingo = frozenset({"wingo_1m"})
+        commands = [settle_bet(5, "b1", user_id=user_id), cancel_bet("b1", user_id=user_id)]
+        for sent in (commands[:1], commands):  # alone it is sent again, two are looked for by dry runs
+            b.peers.troubles.append(Trouble.LOST)
+            responses = await b.post_many(*sent, games=wingo)
+            assert all(isinstance(one, Failed) and one.reason == "outcome_unknown" for one in responses), responses
+        again = [request for _, requests in b.peers.calls[1:] for request in requests]
+        assert [request.games for request in again if isinstance(request, CommandRequest)] == [wingo] * 6
+        assert cluster.types(user_id)[-1] == "bet_placed"
+
+
+@in_skipped_time
+async def test_a_node_that_finds_the_partition_its_own_keeps_the_sender_narrowed() -> None:
+    async with cluster_with() as cluster:
+        user_id, a, b = cluster.user(0), cluster["a"], cluster["b"]
+        await b.accepted(place_bet(10, "b1", user_id=user_id))
+        await cluster.give([0], None)
+        posted = asyncio.create_task(a.post(cancel_bet("b1", user_id=user_id), games=frozenset({"wingo_1m"})))
+        await asyncio.sleep(0.05)
+        await cluster.give([0], "a")
+        assert await posted == OtherGame("external")
 
 
 @in_skipped_time

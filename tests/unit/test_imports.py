@@ -62,6 +62,7 @@ def test_the_demo_is_a_client_and_imports_nothing_of_the_service() -> None:
 BENCH_IN_PROCESS = {
     "bench.measures",  # measures a takeover and a worker without a service
     "bench.yardsticks",  # verifies and folds a log without a service
+    "bench.load.grown_log",  # writes a log without a service
     "bench.lab.servers",  # checks the settings of a distributed run
 }
 PARTITION_OF_A_USER = "ledger.core.position.partition_of"  # the contract's hash: a client may compute it

@@ -3,16 +3,24 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import time
 
 import pytest
 
-from api.nodes.client import DECIDE, ENDS, SECRET_HEADER
+from api.nodes import proof
+from api.nodes.client import DECIDE, ENDS
+from api.nodes.proof import PROOF_HEADER, VALID_S, NodeProofs
 from ledger.peers.log_view import LogView
 from unit.api_in_memory import InMemoryApi
 from unit.nodes_in_memory import Cluster
 
 SECRET = "5ec2e7" * 8
-RIGHT = (SECRET_HEADER, SECRET)
+HERE = "http://127.0.0.1:8080"
+
+
+def right(method: str, target: str, body: bytes = b"", *, secret: str = SECRET, at: str = HERE) -> tuple[str, str]:
+    """The proof of a call to the node under test."""
+    return PROOF_HEADER, NodeProofs(secret).make(at, method, target, body)
 
 
 @asynccontextmanager
@@ -35,8 +43,8 @@ async def node(tmp_path: Path) -> AsyncIterator[InMemoryApi]:
 
 async def test_metrics_and_the_routes_of_nodes_are_on_the_internal_listener_only(node: InMemoryApi) -> None:
     for path in ("/metrics", ENDS):
-        assert (await node.ask("GET", path, RIGHT, app=node.inside)).status == 200, path
-        assert (await node.ask("GET", path, RIGHT)).json()["code"] == "not_found", path
+        assert (await node.ask("GET", path, right("GET", path), app=node.inside)).status == 200, path
+        assert (await node.ask("GET", path, right("GET", path))).json()["code"] == "not_found", path
 
 
 async def test_the_probes_are_on_both_listeners_and_the_rest_is_for_clients_only(node: InMemoryApi) -> None:
@@ -44,7 +52,7 @@ async def test_the_probes_are_on_both_listeners_and_the_rest_is_for_clients_only
         for app in (node.app, node.inside):
             assert (await node.ask("GET", path, app=app)).status in (200, 503), path
     for path in ("/v1/partitions", "/v1/wallets/u1", "/schema", "/"):
-        assert (await node.ask("GET", path, RIGHT, app=node.inside)).status == 404, path
+        assert (await node.ask("GET", path, right("GET", path), app=node.inside)).status == 404, path
 
 
 async def test_without_an_internal_listener_metrics_are_for_clients_and_no_node_can_call(tmp_path: Path) -> None:
@@ -60,28 +68,48 @@ async def test_one_process_alone_has_metrics_inside_and_no_routes_of_nodes(tmp_p
         assert (await http.ask("GET", ENDS, app=http.inside)).status == 404
 
 
-@pytest.mark.parametrize("given", [None, "", SECRET[:-1], SECRET + "x", SECRET.upper(), f"Bearer {SECRET}"])
-@pytest.mark.parametrize(
-    ("method", "target"),
-    [("POST", DECIDE), ("GET", ENDS), ("GET", "/%69nternal/v1/ends"), ("PUT", ENDS), ("GET", f"{ENDS}?unknown=1")],
-)
-async def test_a_call_without_the_secret_is_refused_before_anything_of_it_is_read(
-    node: InMemoryApi, method: str, target: str, given: str | None
+CALLS = [
+    ("POST", DECIDE, "malformed_request"),
+    ("GET", ENDS, None),
+    ("PUT", ENDS, "method_not_allowed"),
+    ("GET", f"{ENDS}?unknown=1", "malformed_request"),
+    ("GET", "/%69nternal/v1/ends", None),
+]
+
+
+@pytest.mark.parametrize(("method", "target", "code"), CALLS)
+async def test_a_call_without_a_proof_is_refused_before_anything_of_it_is_read(
+    node: InMemoryApi, method: str, target: str, code: str | None
 ) -> None:
-    headers = [] if given is None else [(SECRET_HEADER, given)]
-    refused = await node.ask(method, target, *headers, app=node.inside, body=b"{")
-    assert (refused.status, refused.json()["code"]) == (401, "unauthenticated")
-    assert SECRET not in refused.body.decode()
+    name, valid = right(method, target, b"{")
+    now, digest, mac = valid.split(" ")
+    wrong = (
+        *("", SECRET, f"Bearer {SECRET}", " ", f"{now} {digest}", f"{valid} ", valid.upper(), f"x {digest} {mac}"),
+        f"{int(now) + 1} {digest} {mac}",
+        right(method, target, b"{", secret=SECRET + "x")[1],
+        right(method, target, b"{", at="http://127.0.0.1:8081")[1],
+        right("DELETE", target, b"{")[1],
+        right(method, target + "0", b"{")[1],
+    )
+    for headers in ([], *([(name, given)] for given in wrong)):
+        refused = await node.ask(method, target, *headers, app=node.inside, body=b"{")
+        assert (refused.status, refused.json()["code"]) == (401, "unauthenticated"), headers
+        assert SECRET not in refused.body.decode()
+    answer = await node.ask(method, target, (name, valid), app=node.inside, body=b"{")
+    assert answer.json().get("code") if code else answer.status == 200
+    assert code is None or answer.json()["code"] == code
 
 
-async def test_with_the_secret_a_call_is_read(node: InMemoryApi) -> None:
-    for method, target, code in (
-        ("POST", DECIDE, "malformed_request"),
-        ("PUT", ENDS, "method_not_allowed"),
-        ("GET", f"{ENDS}?unknown=1", "malformed_request"),
-    ):
-        answer = await node.ask(method, target, RIGHT, app=node.inside, body=b"{")
-        assert answer.json()["code"] == code, target
+async def test_a_proof_is_of_one_body_and_of_half_a_minute(
+    node: InMemoryApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    valid = right("POST", DECIDE, b"{")
+    other = await node.ask("POST", DECIDE, valid, app=node.inside, body=b"[")
+    assert (other.status, "another one than its proof" in other.json()["detail"]) == (401, True)
+    now_s = time()
+    for later_s, status in ((VALID_S - 2, 400), (VALID_S + 2, 401), (-VALID_S - 2, 401)):
+        monkeypatch.setattr(proof, "time", lambda later_s=later_s: now_s + later_s)
+        assert (await node.ask("POST", DECIDE, valid, app=node.inside, body=b"{")).status == status
 
 
 async def test_on_loopback_nodes_need_no_secret(tmp_path: Path) -> None:

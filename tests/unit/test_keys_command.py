@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import sqlite3
 from base64 import b64encode
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from api.composition.keys import make_keys
 from api.identity.keys import RECEIPT, TOKEN
 from api.identity.master_key import MasterKeys, make_master_key, parse_master_keys, read_master_keys
 from api.identity.private import Encrypted, PlainTexts
-from ledger.files import MASTER_KEY
+from ledger.files import IDENTITY, MASTER_KEY
 from ledger.sqlite.folder import FolderLock
 from unit.identity import MASTER, OTHER_MASTER, key_store
 
@@ -89,6 +91,33 @@ def test_a_new_master_key_in_the_folder_opens_all_keys_and_the_old_one_none(data
     assert opened(data, new, text) == {"k": "v"}
     with pytest.raises(Exception, match="give the one that wrapped them"):
         opened(data, old, text)
+
+
+def test_a_damaged_key_stops_no_other_one_and_keeps_the_old_master_key(data: Path) -> None:
+    path = data / MASTER_KEY
+    old = make_master_key(path)
+    text = fill(data, old)
+    with closing(sqlite3.connect(data / IDENTITY)) as database, database:
+        database.execute(
+            "INSERT INTO identity_user_key SELECT 'u0', key_id, sealed, master_id FROM identity_user_key"
+        )
+        (kept,) = database.execute("SELECT sealed FROM identity_signing_key WHERE purpose = 'token'").fetchone()
+        database.execute("UPDATE identity_signing_key SET sealed = 'x' WHERE purpose = 'token'")
+    for count in (2, 0):
+        done = keys(data, "rotate-master")
+        assert (done.exit_code, done.output[:2]) == (1, f"{count} "), done.output
+        assert "the old master key is still needed" in done.output
+        for name in ("token:1:", "user:u0:"):
+            assert f"the key {name}" in done.output
+        assert old.ids < read_master_keys(path).ids
+        assert opened(data, read_master_keys(path), text) == {"k": "v"}
+    with closing(sqlite3.connect(data / IDENTITY)) as database, database:
+        database.execute("DELETE FROM identity_user_key WHERE user_id = 'u0'")
+        database.execute("UPDATE identity_signing_key SET sealed = ? WHERE sealed = 'x'", [kept])
+    done = keys(data, "rotate-master")
+    assert (done.exit_code, done.output[:2]) == (0, "1 "), done.output
+    assert old.ids.isdisjoint(read_master_keys(path).ids)
+    assert opened(data, read_master_keys(path), text) == {"k": "v"}
 
 
 @pytest.mark.parametrize("step", ["write_master_keys", "rewrap_all"])

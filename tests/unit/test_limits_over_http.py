@@ -273,6 +273,26 @@ async def test_wrong_secrets_are_slowed_before_argon2_runs(world: World) -> None
         assert (await world.post("/v1/auth/token", right)).status == 200, "logins that succeed are not slowed"
 
 
+async def test_each_reading_of_a_secret_in_http_basic_counts_and_a_right_one_gives_all_back(world: World) -> None:
+    """A secret with a per cent sign may be sent as it is, or encoded as the RFC says."""
+    await world.login.clients.add("percent", AUDITOR, secret="a%2Fsecret")  # noqa: S106
+
+    async def status(secret: str) -> int:
+        given = base64.b64encode(f"percent:{secret}".encode()).decode()
+        form = ("content-type", "application/x-www-form-urlencoded")
+        headers = (("authorization", f"Basic {given}"), form)
+        grant = b"grant_type=client_credentials"
+        return (await world.api.ask("POST", "/v1/auth/token", *headers, body=grant)).status
+
+    for _ in range(RATES.login_per_min):
+        assert [await status("a%2Fsecret"), await status("a%252Fsecret")] == [200, 200]
+    assert RATES.login_per_min == 4
+    assert await status("a-wrong-secret") == 401
+    assert [await status(secret) for secret in ("%40-wrong", "%41-wrong", "also-wrong")] == [401, 429, 429]
+    world.refill()
+    assert await status("a%252Fsecret") == 200
+
+
 async def test_names_that_no_client_can_have_are_one_name(world: World) -> None:
     answers = [
         await world.post("/v1/auth/token", {"client_id": f"no name {number}", "client_secret": "x"})

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from api.composition.application import Listening, build_applications
 from api.http.problems import Problem
-from api.nodes.client import DECIDE, ENDS, FOLLOW_UPS, OPEN_FOLLOW_UPS, RECORDS, SECRET_HEADER, HttpPeers
+from api.nodes.client import DECIDE, ENDS, FOLLOW_UPS, OPEN_FOLLOW_UPS, RECORDS, HttpPeers
 from api.nodes.messages import (
     MalformedMessage,
     read_ends,
@@ -23,6 +23,7 @@ from api.nodes.messages import (
     write_requests,
     write_responses,
 )
+from api.nodes.proof import PROOF_HEADER, NodeProofs, NotProven
 from ledger.core.follow_up_commands import ReceiveTransfer
 from ledger.node.ports import End, PeerSilent, PeerUnreachable
 from ledger.operations.seals import SealFile
@@ -150,14 +151,22 @@ async def test_connections_are_kept() -> None:
         assert listener.heads == [f"POST {DECIDE} HTTP/1.1"] * 5
 
 
-async def test_each_call_carries_the_secret_of_the_cluster() -> None:
+async def test_each_call_proves_to_know_the_secret_of_the_cluster_and_does_not_carry_it() -> None:
     async with listening() as listener:
         for secret in ("5ec2e7", None):
             peers = HttpPeers(secret)
             await peers.decide(listener.address, lookup(), NOON)
             await peers.close()
-            carried = [line for line in listener.headers if line.lower().startswith(f"{SECRET_HEADER}:")]
-            assert carried == ([] if secret is None else [f"{SECRET_HEADER}: {secret}"])
+            carried = [line for line in listener.headers if line.lower().startswith(f"{PROOF_HEADER}:")]
+            assert len(carried) == (0 if secret is None else 1)
+            assert "5ec2e7" not in str(listener.headers)
+            if secret is not None:
+                proofs, proof = NodeProofs(secret, listener.address), carried[0].partition(": ")[2].encode()
+                body, _ = write_requests(lookup(), NOON)
+                proofs.check(proof, "POST", DECIDE).add({"body": body})
+                for receiver in (NodeProofs(secret, "http://another:1"), NodeProofs("another", listener.address)):
+                    with pytest.raises(NotProven):
+                        receiver.check(proof, "POST", DECIDE)
 
 
 async def test_a_refused_connection_is_unreachable() -> None:

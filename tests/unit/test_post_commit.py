@@ -33,7 +33,7 @@ BET = BetRow("u1", "b1", "external", "p", "s", "INR", 5, "open", None, 11, 1, No
 ROWS: Sequence[tuple[type[Row], Sequence[Row]]] = [
     (WalletRow, [WalletRow("u2", "open")]),
     (AssetRow, [AssetRow("u1", "GOLD", 1), AssetRow("u1", "INR", 1, 5)]),
-    (HistoryRow, [HistoryRow("u1", 1, 11, "INR", "bet_placed", "c", "external", -5, 0, 0, 5, 0, 0, "{}")]),
+    (HistoryRow, [HistoryRow("u1", 1, 11, "INR", "bet_placed", "external", "c", -5, 0, 0, 5, 0, 0, "{}")]),
     (BetRow, [BET]),
     (StatisticsRow, [StatisticsRow("u1", "INR", "external", 1)]),
     (StandingRow, [StandingRow("u1", "INR", 20_001, 19_996, 19_990)]),

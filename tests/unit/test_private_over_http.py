@@ -113,6 +113,14 @@ async def test_operator_auditor_and_the_client_that_wrote_them_read_private_text
     assert await api.history(reader, "u1") == [second, expected]
 
 
+async def test_no_cache_keeps_private_texts(api: Private) -> None:
+    await api.post(deposit(private=SECRET))
+    await api.fold()
+    for target in ("/v1/commands/u1/c1", "/v1/wallets/u1/history"):
+        answer = await api.get(target)
+        assert (b"MARKER-1" in answer.body, answer.headers["cache-control"]) == (True, "no-store"), target
+
+
 async def test_another_client_that_repeats_the_command_does_not_get_the_texts(api: Private) -> None:
     await api.post(deposit(private=SECRET))
     commands = [deposit(private={"mine": "x"}), deposit("c9", private={"mine": "y"})]

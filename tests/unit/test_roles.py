@@ -15,6 +15,7 @@ from api.identity.roles import MAY_POST
 from api.openapi.schemas import command_name
 from api.routes.table import ROUTES
 from ledger.core.commands import COMMAND_TYPES
+from ledger.core.games.periods import SECOND_US, name_of
 from schemas.generate.document import document
 from unit.api_in_memory import ApiResponse, InMemoryApi
 from unit.given import ASSETS
@@ -287,17 +288,48 @@ NAMES_NO_GAME: Final = [
 
 
 @pytest.mark.parametrize("kind", NAMES_NO_GAME)
-async def test_a_client_of_some_games_posts_commands_that_name_no_game_but_settles_external_bets_only(
+async def test_a_client_of_some_games_posts_commands_that_name_no_game_and_no_known_bet(
     world: World, kind: str
 ) -> None:
-    games = ("roulette",)
-    plain = await world.login.token(GAME_SERVER, "roulette-only", games=games)
-    external = await world.login.token(GAME_SERVER, "external-only", games=("external",))
-    allowed = []
-    for token in (plain, external):
-        answer = await world.ask_with(token, "POST", "/v1/commands", {**COMMANDS[kind], "command_id": f"no-{kind}"})
-        allowed.append(answer.status != 403)
-    assert allowed == [kind != "settle_bet", True]
+    token = await world.login.token(GAME_SERVER, "roulette-only", games=("roulette",))
+    answer = await world.ask_with(token, "POST", "/v1/commands", {**COMMANDS[kind], "command_id": f"no-{kind}"})
+    assert answer.status != 403, answer.body
+
+
+@pytest.mark.parametrize("game", ["external", "wingo_1m"])
+@pytest.mark.parametrize("kind", ["settle_bet", "cancel_bet"])
+async def test_a_client_of_some_games_ends_bets_of_these_only(world: World, kind: str, game: str) -> None:
+    """403 comes before what the ledger says of a bet that a result settles."""
+    user_id, other = f"narrowed-{kind}-{game}", {"external": "wingo_1m", "wingo_1m": "external"}[game]
+    own, foreign = [await world.login.token(GAME_SERVER, f"only-{name}", games=(name,)) for name in (game, other)]
+    starts = name_of(world.api.world.clock() // (60 * SECOND_US) * 60 * SECOND_US)
+    period, selection = ("1", "red") if game == "external" else (starts, "red")
+    bet = {"game": game, "period": period, "selection": selection, "bet_id": "b", "asset": "INR", "stake": 200}
+    order = {"order_id": "o", "asset": "INR", "amount": 1_000}
+    for fields in (
+        {"type": "open_wallet", "command_id": "c1"},
+        {"type": "deposit", "command_id": "c2", **order},
+        {"type": "place_bet", "command_id": "c3", **bet},
+    ):
+        assert (await world.ask_with(own, "POST", "/v1/commands", {**fields, "user_id": user_id})).status == 201
+    end: dict[str, Any] = {"type": kind, "command_id": "c4", "user_id": user_id, "bet_id": "b"}
+    end |= {"payout": 1} if kind == "settle_bet" else {}
+    for target in ("/v1/commands", "/v1/commands?dry_run=true"):
+        refused = await world.ask_with(foreign, "POST", target, end)
+        assert (refused.status, refused.json()["code"]) == (403, "forbidden"), refused.body
+        assert (refused.json()["needs"], refused.json()["game"]) == ([GAME_SERVER], game)
+    items = (await world.ask_with(foreign, "POST", "/v1/commands/batch", [end, end])).json()
+    assert [(item["status"], item["problem"]["code"]) for item in items] == [(403, "forbidden")] * 2
+    answer = await world.ask_with(own, "POST", "/v1/commands", end)
+    if (kind, game) == ("settle_bet", "wingo_1m"):
+        assert (answer.status, answer.json()["code"]) == (422, "settled_by_result")
+        return
+    assert answer.status == 201
+    # Nothing can change a bet that has ended: its game is forgotten, and a repeat is a repeat.
+    for token in (own, foreign):
+        assert (await world.ask_with(token, "POST", "/v1/commands", end)).status == 200
+    again = await world.ask_with(own, "POST", "/v1/commands", {**end, "command_id": "c5"})
+    assert (again.status, again.json()["code"]) == (409, "already_resolved")
 
 
 async def test_a_client_of_some_types_posts_these_only(world: World) -> None:

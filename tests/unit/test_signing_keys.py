@@ -2,12 +2,14 @@
 
 import asyncio
 from base64 import urlsafe_b64decode
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from api.identity.identity import GAME_SERVER
+from api.identity.key_store import StoredSigningKey
 from api.identity.keys import LAST_TOKEN_S, PUBLISHED_S, RECEIPT, TOKEN, TOKEN_KEY_S, KeyRing, jwk_of
 from api.identity.ports import IdentityUnavailable
 from api.identity.tokens import TokenRefused, Tokens
@@ -133,6 +135,54 @@ async def test_a_key_of_receipts_is_published_permanently(tmp_path: Path) -> Non
         await ring.reload()
         assert ring.receipt_kid != old
         assert old in {jwk["kid"] for jwk in ring.jwks()}
+
+
+Damage = Callable[[StoredSigningKey], StoredSigningKey]
+DAMAGES: dict[str, Damage] = {
+    "no ciphertext": lambda key: key._replace(wrapped=key.wrapped._replace(ciphertext=b"")),
+    "another ciphertext": lambda key: key._replace(wrapped=key.wrapped._replace(ciphertext=b"x" * 60)),
+    "no Ed25519 key": lambda key: key._replace(wrapped=MASTERS.wrap(b"short", key.name)),
+    "another public key": lambda key: key._replace(public="A" * 43),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("purpose", [TOKEN, RECEIPT])
+async def test_a_damaged_key_is_not_published_and_the_others_sign(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, purpose: str, damage: Damage
+) -> None:
+    clock = Clock()
+    async with key_store(tmp_path) as store:
+        running = KeyRing(store, MASTERS, clock)
+        await running.reload()
+        await running.rotate(purpose)
+        clock.now_us += (PUBLISHED_S + LAST_TOKEN_S) * SECOND_US
+        *_, first, second = [key for key in await store.signing_keys() if key.purpose == purpose]
+        await store.delete_signing_key(second)
+        await store.add_signing_key(damage(second))
+        ring = KeyRing(store, MASTERS, clock)
+        for each in (ring, running, ring):
+            await each.reload()
+            assert second.kid not in {jwk["kid"] for jwk in each.jwks()}
+            assert not each.accepts(second.kid)
+            assert {ring.signing().kid, ring.receipt_kid} >= {first.kid}, "an older key that is whole signs on"
+        assert [second.name in record.message for record in caplog.records] == [True, True], "once in each process"
+
+
+@pytest.mark.parametrize("purpose", [TOKEN, RECEIPT])
+async def test_if_no_key_of_a_purpose_is_whole_a_new_one_signs_at_once(tmp_path: Path, purpose: str) -> None:
+    clock = Clock()
+    async with key_store(tmp_path) as store:
+        await KeyRing(store, MASTERS, clock).reload()
+        (only,) = [key for key in await store.signing_keys() if key.purpose == purpose]
+        await store.delete_signing_key(only)
+        await store.add_signing_key(DAMAGES["another ciphertext"](only))
+        rings = [KeyRing(store, MASTERS, clock) for _ in range(2)]
+        await asyncio.gather(*(ring.reload() for ring in rings))
+        kids = [(ring.signing().kid, ring.receipt_kid) for ring in rings]
+        assert kids[0] == kids[1]
+        assert only.kid not in kids[0]
+        assert len(await store.signing_keys()) == 3, "the damaged one may be restored"
 
 
 async def test_without_its_database_nothing_is_signed_and_nothing_breaks(tmp_path: Path) -> None:

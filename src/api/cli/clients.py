@@ -1,12 +1,14 @@
 """``stakelog clients``: the clients that may log in, in the data folder or in the database of the settings.
 
 It works on the store itself, so no token is needed: who can read the folder, or has the database's password, decides
-who may log in. A running service learns of each change within 5 s. Exit status: 0 done; 1 the store failed, has no
-such client, or refuses to disable the last admin; 2 wrong use or settings.
+who may log in. A running service learns of each change within 5 s, and logs who made it. Exit status: 0 done; 1 the
+store failed, has no such client, or refuses to disable the last admin; 2 wrong use or settings.
 """
 
 import asyncio
+import getpass
 import os
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -18,6 +20,7 @@ import click
 
 if TYPE_CHECKING:
     from api.identity.clients import Clients
+    from api.identity.ports import ChangedBy
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -26,7 +29,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--data", type=click.Path(path_type=Path), help="The data folder; default STAKELOG_DATA or ./data.")
 @click.pass_context
 def clients(context: click.Context, data: Path | None) -> None:
-    """List, add, rotate and disable the clients that may log in.
+    """List, add, rotate and disable the clients that may log in, and list who did so.
 
     Works on the data folder, or on the database of STAKELOG_IDENTITY, with the settings of the service; a running
     service learns of a change within 5 s. Secrets are shown once.
@@ -64,7 +67,9 @@ def add(
 
     async def work(found: "Clients") -> None:
         try:
-            client, secret = await found.add(client_id, role, games or None, types or None, public_key=public_key)
+            client, secret = await found.add(
+                client_id, role, games or None, types or None, public_key=public_key, by=_this_user()
+            )
         except ClientRefused as refused:
             _fail(refused.detail, 2)
         fields = {name: getattr(client, name) for name in ("client_id", "role", "games", "types", "public_key")}
@@ -91,7 +96,7 @@ def rotate(data: Path | None, client_id: str, grace_s: int, as_json: bool) -> No
     """
 
     async def work(found: "Clients") -> None:
-        secret = await found.rotate(client_id, grace_s)
+        secret = await found.rotate(client_id, grace_s, _this_user())
         if secret is None:
             _fail(f"there is no client {client_id}, or it is disabled", 1)
         _show({"client_id": client_id, "client_secret": secret}, as_json, f"the new secret of {client_id}: {secret}")
@@ -110,7 +115,7 @@ def disable(data: Path | None, client_id: str, as_json: bool) -> None:
 
     async def work(found: "Clients") -> None:
         try:
-            done = await found.disable(client_id)
+            done = await found.disable(client_id, _this_user())
         except LastAdmin as refused:
             _fail(str(refused), 1)
         if not done:
@@ -118,6 +123,32 @@ def disable(data: Path | None, client_id: str, as_json: bool) -> None:
         _show({"client_id": client_id, "disabled": True}, as_json, f"{client_id} is disabled")
 
     _run(data, work, create=False)
+
+
+@clients.command("log")
+@_json
+@click.pass_obj
+def log(data: Path | None, as_json: bool) -> None:
+    """List who added, rotated or disabled which client and when: over HTTP, or on a machine."""
+
+    async def work(found: "Clients") -> None:
+        changes = await found.changes()
+        rows = [f"{_day(one.at_us)}  {one.origin:7}  {one.by} {one.what} {one.client_id}" for one in changes]
+        _show({"items": [one._asdict() for one in changes]}, as_json, "\n".join(rows))
+
+    _run(data, work, create=False)
+
+
+def _this_user() -> "ChangedBy":
+    """The user of the machine who runs this program; who became root by sudo is named."""
+    from api.identity.ports import ChangedBy
+
+    try:
+        user = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        user = f"uid {os.getuid()}"
+    name = f"{user}@{socket.gethostname()}"
+    return ChangedBy(name.encode("ascii", "backslashreplace").decode()[:128], "machine")
 
 
 def _run(data: Path | None, work: "Callable[[Clients], Awaitable[None]]", *, create: bool) -> None:

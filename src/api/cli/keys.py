@@ -80,11 +80,26 @@ def rotate_master() -> None:
     Where the master key is in the data folder: makes a new one; the service must be stopped. Where a setting names
     it: put the new key before the old one, on a line of its own or followed by a comma, restart every node, run this,
     then remove the old key from the setting. An interrupted run is continued by the next one.
+
+    A key that is damaged in the store is named, and left as it is; the exit status is 1, and the old master key is
+    still needed.
     """
     from api.composition.keys import replace_master_key
 
-    count, master_id = _run(replace_master_key)
-    click.echo(f"{count} keys were wrapped again; all are wrapped by the master key {master_id}")
+    (count, damaged), master_id = _run(replace_master_key)
+    if not damaged:
+        click.echo(f"{count} keys were wrapped again; all are wrapped by the master key {master_id}")
+        return
+    click.echo(f"{count} keys were wrapped again; all but the damaged ones are wrapped by the master key {master_id}")
+    for name in damaged:
+        click.echo(f"stakelog keys: the key {name} in the identity store is damaged", err=True)
+    click.echo(
+        "stakelog keys: the old master key is still needed, for the damaged keys: restore them from a backup and run "
+        "this again. Or give them up: `keys rotate token --retire-now` deletes keys of tokens, and "
+        "`DELETE /v1/wallets/{user_id}/private` the key of a user",
+        err=True,
+    )
+    sys.exit(1)
 
 
 async def _ring(settings: "Settings", store: "KeyStore") -> "KeyRing":

@@ -311,10 +311,17 @@ async def _check(settings: "Settings", *, once: bool) -> int:
     import gc
 
     from api.composition.container import open_check
-    from projections.auditing.background_check import QUICK_SHARE, THOROUGH_SHARE, CpuShare
+    from projections.auditing.background_check import BUSY_SHARE, QUICK_SHARE, THOROUGH_SHARE, CpuShare
 
     os.nice(_NICE)
-    shares = (CpuShare(1.0), CpuShare(1.0)) if once else (CpuShare(QUICK_SHARE), CpuShare(THOROUGH_SHARE))
+    shares = (
+        (CpuShare(1.0), CpuShare(1.0))
+        if once
+        else (
+            CpuShare(QUICK_SHARE),
+            CpuShare(THOROUGH_SHARE, busy_share=BUSY_SHARE),
+        )
+    )
     async with open_check(settings, *shares) as checking:
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)

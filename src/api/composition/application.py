@@ -15,6 +15,7 @@ from api.http.routing import Router
 from api.http.service import Service
 from api.identity.keys import Keys
 from api.identity.login import Login
+from api.nodes.proof import NodeProofs
 from api.routes.peers import PEER_ROUTES
 from api.routes.table import ROUTES
 from ledger.node.node import Node
@@ -34,7 +35,7 @@ class Listening(Struct, frozen=True, kw_only=True):
     internal: bool = False
     """Whether there is one for other nodes and for operators."""
     cluster_secret: str | None = None
-    """What the calls of other nodes must carry there."""
+    """What the calls of other nodes prove to know there."""
     tls: bool = False
     """Whether the one for clients has a certificate."""
     origins: frozenset[str] = frozenset()
@@ -86,4 +87,6 @@ def build_applications(
         inside += PEER_ROUTES
     # Prometheus and other nodes log in nowhere, and are not limited.
     service = service._replace(gate=OpenGate())
-    return Applications(public, Rim(Router(inside), service, cluster_secret=listening.cluster_secret))
+    secret = listening.cluster_secret
+    proofs = None if secret is None else NodeProofs(secret, address)
+    return Applications(public, Rim(Router(inside), service, proofs=proofs))

@@ -4,7 +4,7 @@ from typing import Final
 
 from api.composition.settings import SQLITE, Settings
 from api.identity.key_store import KeyStore
-from api.identity.keys import KeyRing, Keys, refuse_other_master_key, rewrap_all
+from api.identity.keys import KeyRing, Keys, Rewrapped, refuse_other_master_key, rewrap_all
 from api.identity.master_key import (
     MasterKeys,
     MasterKeyUnusable,
@@ -47,11 +47,12 @@ async def master_keys_of(settings: Settings, store: KeyStore) -> MasterKeys | No
     return make_master_key(path)
 
 
-async def replace_master_key(settings: Settings, store: KeyStore) -> tuple[int, str]:
+async def replace_master_key(settings: Settings, store: KeyStore) -> tuple[Rewrapped, str]:
     """Wrap all keys by the first of the given master keys, or, where it is in the data folder, by a new one. Returns
-    how many keys were wrapped again, and the master key's id. Raises LedgerError; the next call then continues.
+    what was wrapped again, and the master key's id. Raises LedgerError; the next call then continues.
 
-    In the folder, the file has both keys until all keys are wrapped by the new one: no moment needs a lost key.
+    In the folder, the file has both keys until all keys are wrapped by the new one: no moment needs a lost key. A
+    damaged key may be restored later, so the file then keeps both.
     """
     if settings.master_key is not None or settings.master_key_file is not None or settings.log != SQLITE:
         masters = await master_keys_of(settings, store)
@@ -68,9 +69,10 @@ async def replace_master_key(settings: Settings, store: KeyStore) -> tuple[int, 
         if len(masters.ids) == 1:  # else the last call was interrupted
             write_master_keys(path, [new_master_key(), *path.read_text().split()], replace=True)
             masters = read_master_keys(path)
-        count = await rewrap_all(store, masters)
-        write_master_keys(path, path.read_text().split()[:1], replace=True)
-        return count, masters.id
+        done = await rewrap_all(store, masters)
+        if not done.damaged:
+            write_master_keys(path, path.read_text().split()[:1], replace=True)
+        return done, masters.id
     except OSError as error:
         raise FolderUnusable(f"{path} cannot be replaced: {error.strerror}; it still opens all keys") from error
     finally:

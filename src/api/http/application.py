@@ -7,11 +7,11 @@ Invariants:
 (3) a read gets its response within its ``timeout_ms`` + 0.5 s, whatever hangs behind it: one deadline, made
     here, goes with the request;
 (4) each request is counted once in the request metrics, under the template of its route;
-(5) the call of a node is refused without the cluster's secret, where there is one, before its query or body is read.
+(5) the call of a node is refused without a proof that its sender knows the cluster's secret, where there is one,
+    before its query or body is read.
 """
 
 import asyncio
-import hmac
 import logging
 import uuid
 from collections import Counter
@@ -44,7 +44,8 @@ from api.http.service import Service
 from api.identity.ports import IdentityUnavailable
 from api.identity.waiting import TooManyLogins
 from api.limits.ports import SharedUnavailable
-from api.nodes.client import INTERNAL, SECRET_HEADER
+from api.nodes.client import INTERNAL
+from api.nodes.proof import PROOF_HEADER, NodeProofs, NotProven, ProvenBody
 
 _UNMATCHED: Final = "unmatched"
 """Route in the metrics of requests for which there is none."""
@@ -53,7 +54,7 @@ _NO_RESPONSE: Final = 499
 BODY_WITHIN_S: Final = 25.0
 """Time limit for a whole body, from the end of the headers. Chosen: the largest body arrives in time at 340 kB/s."""
 
-_SECRET_HEADER: Final = SECRET_HEADER.encode()
+_PROOF_HEADER: Final = PROOF_HEADER.encode()
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class _Exchange:
         "from_node",
         "late",
         "limit",
+        "proven_body",
         "refusal",
         "responding",
         "task",
@@ -85,6 +87,8 @@ class _Exchange:
         self.refusal: Problem | None = None
         """What a long body gets, whatever is in it."""
         self.limit: asyncio.TimerHandle | None = None
+        self.proven_body: ProvenBody | None = None
+        """What checks the body of a node's call."""
 
     def start_limit(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the time limit for the body. A timer, because ``asyncio.timeout`` was a tenth of the samples in a
@@ -107,12 +111,12 @@ class Rim:
         *,
         headers: Headers = SECURITY,
         cors: Cors | None = None,
-        cluster_secret: str | None = None,
+        proofs: NodeProofs | None = None,
     ) -> None:
-        """``headers``: of every response; ``cluster_secret``: what the calls of other nodes must carry."""
+        """``headers``: of every response; ``proofs``: what checks the calls of other nodes."""
         self._router, self._gate = router, service.gate
         self._headers, self._cors = headers, cors
-        self._cluster_secret = None if cluster_secret is None else cluster_secret.encode()
+        self._proofs = proofs
         self.service = service
         self._requests = service.metrics.requests
         self._exchanges: dict[asyncio.Task[Any], _Exchange] = {}
@@ -131,6 +135,8 @@ class Rim:
             if exchange.limit is None:
                 exchange.start_limit(loop)
             message: Any = await receive()
+            if exchange.proven_body is not None:
+                exchange.proven_body.add(message)
             if not message.get("more_body"):
                 exchange.whole = True
                 exchange.limit.cancel()  # type: ignore[union-attr]  # it is started above
@@ -154,8 +160,8 @@ class Rim:
                 routes, values = found
                 template = routes.template
                 exchange.from_node = template.startswith(INTERNAL)
-                if exchange.from_node and self._cluster_secret is not None:
-                    _require_secret(scope, self._cluster_secret)
+                if exchange.from_node and self._proofs is not None:
+                    exchange.proven_body = _check_proof(scope, self._proofs)
                 served = routes.by_method.get(method)
                 if served is None:
                     preflight = None if self._cors is None else self._cors.preflight(scope, routes.allowed)
@@ -189,6 +195,8 @@ class Rim:
                 await respond(sending, response, self.unsent, always, with_body=method != "HEAD")
             except Problem as raised:
                 problem = raised
+            except NotProven as error:
+                problem = Problem("unauthenticated", str(error))
             except (IdentityUnavailable, SharedUnavailable) as error:
                 problem = unavailable(error)
             except TooManyLogins:
@@ -274,10 +282,12 @@ class Rim:
         return len(given_up)
 
 
-def _require_secret(scope: HTTPScope, secret: bytes) -> None:
-    """Raise Problem unless the request carries the cluster's secret. Its comparison takes as long for any other."""
-    if not hmac.compare_digest(headers_of(scope).get(_SECRET_HEADER, b""), secret):
-        raise Problem("unauthenticated", "the calls of nodes carry the STAKELOG_CLUSTER_SECRET that all nodes share")
+def _check_proof(scope: HTTPScope, proofs: NodeProofs) -> ProvenBody:
+    """Raises NotProven."""
+    query: bytes = scope["query_string"]
+    target = scope["raw_path"] + (b"?" + query if query else b"")
+    header = headers_of(scope).get(_PROOF_HEADER, b"")
+    return proofs.check(header, scope["method"], target.decode("latin-1"))
 
 
 def _not_allowed(method: str, routes: PathRoutes) -> Problem:

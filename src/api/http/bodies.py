@@ -14,7 +14,16 @@ from ledger.core.position import PARTITIONS_MAX
 from ledger.core.record import Head, members_of
 from ledger.core.wallet import NO_BALANCE, NO_LIMITS, Wallet
 from ledger.operations.seals import Seal
-from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed, IdReused, Refused, WalletRead
+from ledger.writer.requests import (
+    Accepted,
+    AnyResponse,
+    DryRunAccepted,
+    Failed,
+    IdReused,
+    OtherGame,
+    Refused,
+    WalletRead,
+)
 from projections.models import wallets
 from projections.tables.fields import NextCursor
 
@@ -289,7 +298,7 @@ def _batch_element(answer: AnyResponse | Problem) -> bytes:
             return b'{"status":200,"idempotency_hit":true,"result":' + encode_result(answer) + b"}"
         case DryRunAccepted():
             return encode_results(BatchDryRun(200, dry_run_result_of(answer)))
-        case Refused() | IdReused() | Failed():
+        case Refused() | OtherGame() | IdReused() | Failed():
             problem = problem_of(answer)
             return encode(BatchRefused(problem.status, msgspec.Raw(problem.encoded())))
         case Problem():
@@ -315,6 +324,7 @@ def wallet_document(read: WalletRead) -> wallets.Wallet:
         None
         if first is None
         else wallets.FirstDeposit(first.order_id, first.asset, first.amount, first.position, first.time_us),
+        {asset: wallets.wagering(one.required, one.done) for asset, one in sorted(wallet.wagering.items())} or UNSET,
     )
 
 

@@ -21,7 +21,7 @@ from api.identity.tokens import Tokens
 from api.limits.limits import Limits
 from ledger.errors import LedgerError
 from ledger.node.node import Node
-from ledger.writer.requests import Accepted, AnyResponse, Failed, IdReused, Refused
+from ledger.writer.requests import Accepted, AnyResponse, Failed, IdReused, OtherGame, Refused
 from projections.caching.cached_reads import CacheCounts
 from projections.models.accounts import AccountTotal
 from projections.reads.status import ReadModelStatus, read_model_status
@@ -39,6 +39,8 @@ def outcome_of(answer: AnyResponse | Problem) -> str:
             return "duplicate" if answer.hit else "accepted"
         case Refused(rejection):
             return str(rejection.code.value)
+        case OtherGame():
+            return "forbidden"
         case IdReused():
             return "command_id_reused"
         case Failed(reason):

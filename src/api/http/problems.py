@@ -15,11 +15,12 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from api.identity.roles import MAY_POST
 from api.limits.buckets import Limited
 from ledger.core.rejections import Code
 from ledger.errors import LedgerError
 from ledger.pacing import RareWarnings
-from ledger.writer.requests import Failed, IdReused, Refused
+from ledger.writer.requests import Failed, IdReused, OtherGame, Refused
 from projections.storage.port import message_for_log
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -184,11 +185,14 @@ def unavailable(error: LedgerError) -> Problem:
     return Problem("log_unavailable", error.for_clients)
 
 
-def problem_of(answer: Refused | IdReused | Failed) -> Problem:
+def problem_of(answer: Refused | OtherGame | IdReused | Failed) -> Problem:
     """The problem for a response of a writer."""
     match answer:
         case Refused(rejection):
             return Problem(rejection.code.value, rejection.detail, **rejection.fields)
+        case OtherGame(game):
+            detail = f"this client is narrowed to games, and the bet is of another one, {game}"
+            return Problem("forbidden", detail, needs=list(MAY_POST["cancel_bet"]), game=game)
         case IdReused(fields, position):
             return Problem(
                 "command_id_reused",

@@ -231,6 +231,10 @@ def _rate_limit_headers(fields: Mapping[str, Any]) -> Headers:
     return (b"ratelimit-policy", policy.encode()), (b"ratelimit", remaining.encode())
 
 
+NO_STORE: Final[Headers] = ((b"cache-control", b"no-store"),)
+"""Of a response with a secret or with private texts: no cache keeps it, a browser's neither."""
+
+
 def not_modified(etag: str, headers: Headers = ()) -> Response:
     """304: the client has the current version."""
     return Response(b"", 304, ((b"etag", etag.encode()), *headers), None)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from api.identity.hashing import SecretHasher, make_secret
 from api.identity.identity import ADMIN, PLAYER, PUBLIC_KEY_PATTERN, ROLES
-from api.identity.ports import Client, Grace, IdentityStore, secret_id_of
+from api.identity.ports import SERVICE, ChangedBy, Client, ClientChange, Grace, IdentityStore, secret_id_of
 from api.identity.roles import MAY_POST
 from api.identity.tokens import REFRESH_US, REVOKED_FOR_US
 from api.identity.waiting import Waiting
@@ -97,6 +97,7 @@ class Clients:
         types: tuple[str, ...] | None = None,
         secret: str | None = None,
         public_key: str | None = None,
+        by: ChangedBy = SERVICE,
     ) -> WithSecret:
         """``secret``: None makes one. ``public_key``: the client must sign what it posts. Raises ClientRefused,
         ClientExists, IdentityUnavailable, TooManyLogins."""
@@ -115,11 +116,15 @@ class Clients:
         client = Client(
             client_id, role, secret_hash, now_us, games, types, secret_since_us=now_us, public_key=public_key
         )
-        if not await self._store.add_client(client):
+        if not await self._store.add_client(client, by):
             raise ClientExists("client_id", f"the client_id {client_id} is taken; a disabled client keeps its id")
         return WithSecret(client, secret)
 
-    async def rotate(self, client_id: str, grace_s: int) -> str | None:
+    async def changes(self) -> list[ClientChange]:
+        """Who did what to which client and when, the first change first. Raises IdentityUnavailable."""
+        return await self._store.changes(0)
+
+    async def rotate(self, client_id: str, grace_s: int, by: ChangedBy = SERVICE) -> str | None:
         """The new secret. ``grace_s``: how long the present one and the logins with it stay valid; 0: all tokens of
         the client and of its players are revoked. None: there is no such client, or it is disabled. Raises
         IdentityUnavailable, TooManyLogins."""
@@ -127,14 +132,14 @@ class Clients:
         secret_hash = await self._hasher.hash(secret)
         now_us = self._clock()
         grace = Grace(now_us + grace_s * 1_000_000, now_us + REVOKED_FOR_US, now_us + REFRESH_US - REVOKED_FOR_US)
-        done = await self._store.rotate(client_id, secret_hash, now_us, grace)
+        done = await self._store.rotate(client_id, secret_hash, now_us, grace, by)
         return secret if done else None
 
-    async def disable(self, client_id: str) -> bool:
+    async def disable(self, client_id: str, by: ChangedBy = SERVICE) -> bool:
         """Disable it and revoke its tokens, and those of players that it asked for. False: there is no such client.
         Raises LastAdmin, IdentityUnavailable."""
         now_us = self._clock()
-        return await self._store.disable(client_id, now_us, now_us + REVOKED_FOR_US)
+        return await self._store.disable(client_id, now_us, now_us + REVOKED_FOR_US, by)
 
     async def create_first(self, secret: str | None) -> str | None:
         """Create the client ``admin`` unless there is one. ``secret``: None makes one. Returns its secret if it was

@@ -43,5 +43,6 @@ async def copy_identity(source: IdentityDatabase, target: IdentityDatabase) -> i
 async def _rows(database: IdentityDatabase, table: Table) -> dict[tuple[Any, ...], dict[str, Any]]:
     """By primary key."""
     async with database.transaction() as connection:
-        found = [dict(row._mapping) for row in await connection.execute(select(table))]
-    return {tuple(row[column.name] for column in table.primary_key): row for row in found}
+        found = await connection.execute(select(table))
+        rows = [{column.key: row._mapping[column] for column in table.columns} for row in found]
+    return {tuple(row[column.key] for column in table.primary_key): row for row in rows}

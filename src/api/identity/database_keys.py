@@ -98,14 +98,11 @@ class DatabaseKeyStore:
                 for (master_id,) in await connection.execute(select(table.c.master_id).distinct())
             }
 
-    async def wrapped_by_others(self, master_id: str) -> list[AnyStoredKey]:
-        signing = select(SIGNING_KEYS).where(SIGNING_KEYS.c.master_id != master_id)
-        users = select(USER_KEYS).where(USER_KEYS.c.master_id != master_id).limit(_AT_ONCE)
+    async def user_keys_wrapped_by_others(self, master_id: str, after: str) -> list[StoredUserKey]:
+        by_others = (USER_KEYS.c.master_id != master_id) & (USER_KEYS.c.user_id > after)
+        wanted = select(USER_KEYS).where(by_others).order_by(USER_KEYS.c.user_id).limit(_AT_ONCE)
         async with self._database.transaction() as connection:
-            return [
-                *[_signing_key(row) for row in await connection.execute(signing)],
-                *[_user_key(row) for row in await connection.execute(users)],
-            ]
+            return [_user_key(row) for row in await connection.execute(wanted)]
 
     async def rewrap(self, keys: Sequence[tuple[AnyStoredKey, Wrapped]]) -> None:
         async with self._database.transaction() as connection:
@@ -142,6 +139,14 @@ def _is_signing_key(key: StoredSigningKey) -> Any:
     return (SIGNING_KEYS.c.purpose == key.purpose) & (SIGNING_KEYS.c.number == key.number)
 
 
+def _wrapped(row: Row[Any]) -> Wrapped:
+    """A damaged text is no ciphertext: it does not open, whatever the master key."""
+    try:
+        return Wrapped(b64decode(row.wrapped_key, validate=True), row.master_id)
+    except ValueError:
+        return Wrapped(b"", row.master_id)
+
+
 def _text(wrapped: Wrapped) -> str:
     return b64encode(wrapped.ciphertext).decode()
 
@@ -153,9 +158,8 @@ def _row(key: AnyStoredKey) -> dict[str, Any]:
 
 
 def _signing_key(row: Row[Any]) -> StoredSigningKey:
-    wrapped = Wrapped(b64decode(row.wrapped_key), row.master_id)
-    return StoredSigningKey(row.purpose, row.number, row.kid, row.public, wrapped, row.used_from_us)
+    return StoredSigningKey(row.purpose, row.number, row.kid, row.public, _wrapped(row), row.used_from_us)
 
 
 def _user_key(row: Row[Any]) -> StoredUserKey:
-    return StoredUserKey(row.user_id, row.key_id, Wrapped(b64decode(row.wrapped_key), row.master_id))
+    return StoredUserKey(row.user_id, row.key_id, _wrapped(row))

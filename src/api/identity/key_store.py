@@ -73,8 +73,9 @@ class KeyStore(Protocol):
         """Which master keys have wrapped the keys."""
         ...
 
-    async def wrapped_by_others(self, master_id: str) -> list[AnyStoredKey]:
-        """Some of the keys that another master key has wrapped; empty if there are none."""
+    async def user_keys_wrapped_by_others(self, master_id: str, after: str) -> list[StoredUserKey]:
+        """The next keys, by user, that another master key has wrapped, of users after ``after``; empty if there are
+        none."""
         ...
 
     async def rewrap(self, keys: Sequence[tuple[AnyStoredKey, Wrapped]]) -> None:

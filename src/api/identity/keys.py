@@ -9,7 +9,9 @@ Invariants:
     is deleted at once (``replace_token_key``), which ends all access tokens;
 (3) a key of receipts stays published permanently, since receipts are checked after years. It signs no token, and a
     token's key no receipt;
-(4) a private key is in the store only wrapped by the master key.
+(4) a private key is in the store only wrapped by the master key;
+(5) a damaged key signs nothing, is not published, and stops no other key: it is logged by name, and stays in the
+    store. If no key of a purpose is whole, a new one signs at once.
 """
 
 import asyncio
@@ -23,8 +25,8 @@ from typing import Final, NamedTuple
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from msgspec import json
 
-from api.identity.key_store import KeyStore, StoredSigningKey
-from api.identity.master_key import MasterKeys, Wrapped, wrong_master_key
+from api.identity.key_store import AnyStoredKey, KeyStore, StoredSigningKey
+from api.identity.master_key import KeyDamaged, MasterKeys, Wrapped, wrong_master_key
 from api.identity.ports import IdentityUnavailable, SigningKey
 from api.identity.private import PrivateTexts
 from api.identity.tokens import ACCESS_S
@@ -71,6 +73,7 @@ class KeyRing:
         self._store, self._masters, self.clock = store, masters, clock
         self._keys: dict[str, list[StoredSigningKey]] = {}
         self._private: dict[str, Ed25519PrivateKey] = {}
+        self._damaged: frozenset[str] = frozenset()
         self._token_kids: frozenset[str] = frozenset()
         self._task: asyncio.Task[None] | None = None
 
@@ -101,33 +104,56 @@ class KeyRing:
         IdentityUnavailable."""
         if not self._keys:
             await refuse_other_master_key(self._store, self._masters)
-        keys = _by_purpose(await self._store.signing_keys())
+        stored = _by_purpose(await self._store.signing_keys())
+        whole = _by_purpose(self._open([key for keys in stored.values() for key in keys]))
         now_us = self.clock()
         for purpose in PURPOSES:
-            known = keys.get(purpose, [])
+            known = whole.get(purpose, [])
             if not known or (purpose == TOKEN and now_us - known[-1].used_from_us >= TOKEN_KEY_S * 1_000_000):
-                await self.add(purpose, known, now_us)
-        keys = _by_purpose(await self._store.signing_keys())
+                published_s = PUBLISHED_S if known else 0
+                await self.add(purpose, stored.get(purpose, []), now_us, published_s)
+        private: dict[str, Ed25519PrivateKey] = {}
+        keys = _by_purpose(self._open(await self._store.signing_keys(), private))
+        if not all(keys.get(purpose) for purpose in PURPOSES):
+            raise IdentityUnavailable("the signing keys were changed while they were read")
         for key, successor in pairwise(tuple(keys[TOKEN])):
             if now_us >= successor.used_from_us + LAST_TOKEN_S * 1_000_000:
                 await self._store.delete_signing_key(key)
                 keys[TOKEN].remove(key)
         assert keys[TOKEN], "the newest key has no successor, so it stays"
-        private = {}
         for key in (key for purpose in keys.values() for key in purpose):
-            private[key.kid] = self._private.get(key.kid) or Ed25519PrivateKey.from_private_bytes(
-                self._masters.unwrap(key.wrapped, key.name)
-            )
             if self._keys and key.kid not in self._private:
                 _log.info("a new key for %ss, %s, signs from %s", key.purpose, key.kid, utc(key.used_from_us))
         self._keys, self._private = keys, private
         self._token_kids = frozenset(key.kid for key in keys[TOKEN])
 
+    def _open(
+        self, stored: Sequence[StoredSigningKey], private: dict[str, Ed25519PrivateKey] | None = None
+    ) -> list[StoredSigningKey]:
+        """The keys that are whole; each one's private key is added to ``private``. A damaged one is logged once.
+        Raises MasterKeyUnusable."""
+        whole, damaged = [], set()
+        for key in stored:
+            try:
+                opened = self._private.get(key.kid) or _private_key(self._masters, key)
+                if jwk_of(opened.public_key()) != jwk_of_stored(key):
+                    raise KeyDamaged(key.name, "its public key is another one")
+            except KeyDamaged as error:
+                damaged.add(key.name)
+                if key.name not in self._damaged:
+                    _log.error("%s; it signs nothing, and what it has signed cannot be checked until then", error)
+                continue
+            whole.append(key)
+            if private is not None:
+                private[key.kid] = opened
+        self._damaged = frozenset(damaged)
+        return whole
+
     async def add(
         self, purpose: str, known: Sequence[StoredSigningKey], now_us: int, published_s: int = PUBLISHED_S
     ) -> StoredSigningKey | None:
-        """A new key, after the known ones; it signs after ``published_s``, and the first at once. None: another
-        process added it."""
+        """A new key, after the known ones; it signs after ``published_s``, and the first at once. ``known``: damaged
+        ones too. None: another process added it."""
         private = Ed25519PrivateKey.generate()
         public = private.public_key()
         number, kid = known[-1].number + 1 if known else 1, jwk_of(public)["kid"]
@@ -213,15 +239,39 @@ async def refuse_other_master_key(store: KeyStore, masters: MasterKeys) -> None:
         raise wrong_master_key(others, masters)
 
 
-async def rewrap_all(store: KeyStore, masters: MasterKeys) -> int:
-    """Wrap every key by the first of the master keys. Returns how many were wrapped by another. It may be interrupted
-    anywhere: each key is wrapped by one of them at any time, and the next call goes on. Raises MasterKeyUnusable,
-    IdentityUnavailable."""
-    count = 0
-    while keys := await store.wrapped_by_others(masters.id):
-        await store.rewrap([(key, masters.wrap(masters.unwrap(key.wrapped, key.name), key.name)) for key in keys])
-        count += len(keys)
-    return count
+class Rewrapped(NamedTuple):
+    """``wrapped``: how many keys another master key had wrapped; ``damaged``: the names of those that do not open and
+    are left as they are."""
+
+    wrapped: int
+    damaged: list[str]
+
+
+async def rewrap_all(store: KeyStore, masters: MasterKeys) -> Rewrapped:
+    """Wrap every key by the first of the master keys. It may be interrupted anywhere: each key is wrapped by one of
+    them at any time, and the next call goes on. Raises MasterKeyUnusable, IdentityUnavailable."""
+    done = Rewrapped(0, [])
+    signing = [key for key in await store.signing_keys() if key.wrapped.master_id != masters.id]
+    done = await _rewrap(store, masters, signing, done)
+    after = ""
+    while users := await store.user_keys_wrapped_by_others(masters.id, after):
+        done = await _rewrap(store, masters, users, done)
+        after = users[-1].user_id
+    return done
+
+
+async def _rewrap(store: KeyStore, masters: MasterKeys, keys: Sequence[AnyStoredKey], before: Rewrapped) -> Rewrapped:
+    wrapped: list[tuple[AnyStoredKey, Wrapped]] = []
+    damaged = list(before.damaged)
+    for key in keys:
+        try:
+            wrapped.append((key, masters.wrap(masters.unwrap(key.wrapped, key.name), key.name)))
+        except KeyDamaged as error:
+            _log.error("%s", error)
+            damaged.append(key.name)
+    if wrapped:
+        await store.rewrap(wrapped)
+    return Rewrapped(before.wrapped + len(wrapped), damaged)
 
 
 def jwk_of(public: Ed25519PublicKey) -> dict[str, str]:
@@ -236,6 +286,14 @@ def jwk_of(public: Ed25519PublicKey) -> dict[str, str]:
 
 def jwk_of_stored(key: StoredSigningKey) -> dict[str, str]:
     return {"crv": "Ed25519", "kty": "OKP", "x": key.public, "kid": key.kid, "use": "sig", "alg": "EdDSA"}
+
+
+def _private_key(masters: MasterKeys, key: StoredSigningKey) -> Ed25519PrivateKey:
+    """Raises MasterKeyUnusable, KeyDamaged."""
+    try:
+        return Ed25519PrivateKey.from_private_bytes(masters.unwrap(key.wrapped, key.name))
+    except ValueError:
+        raise KeyDamaged(key.name, "it is not a key of Ed25519") from None
 
 
 def _by_purpose(keys: Sequence[StoredSigningKey]) -> dict[str, list[StoredSigningKey]]:

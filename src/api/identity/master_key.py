@@ -36,6 +36,16 @@ class MasterKeyUnusable(LedgerError):
     """There is no master key, or it is not one, or others can read it, or it is not the one that wrapped the keys."""
 
 
+class KeyDamaged(MasterKeyUnusable):
+    """A key in the store was changed, or is not whole."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(
+            f"the key {name} in the identity store is damaged: {reason}. Restore the store from a backup"
+        )
+        self.name = name
+
+
 class Wrapped(NamedTuple):
     """A key as the store keeps it."""
 
@@ -73,18 +83,15 @@ class MasterKeys:
         return Wrapped(nonce + self._first.cipher.encrypt(nonce, key, name.encode()), self._first.id)
 
     def unwrap(self, wrapped: Wrapped, name: str) -> bytes:
-        """Raises MasterKeyUnusable."""
+        """Raises MasterKeyUnusable, KeyDamaged."""
         master = self._by_id.get(wrapped.master_id)
         if master is None:
             raise wrong_master_key({wrapped.master_id}, self)
         nonce, encrypted = wrapped.ciphertext[:NONCE_BYTES], wrapped.ciphertext[NONCE_BYTES:]
         try:
             return master.cipher.decrypt(nonce, encrypted, name.encode())
-        except InvalidTag:
-            raise MasterKeyUnusable(
-                f"the key {name} in the identity store was changed: it does not open under the master key "
-                f"{master.id}. Restore the store from a backup"
-            ) from None
+        except (InvalidTag, ValueError):
+            raise KeyDamaged(name, f"it does not open under the master key {master.id}") from None
 
 
 def wrong_master_key(needed: set[str], given: MasterKeys) -> MasterKeyUnusable:

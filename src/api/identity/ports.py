@@ -5,7 +5,7 @@ raises IdentityUnavailable.
 """
 
 from hashlib import sha256
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from msgspec import Struct
@@ -57,6 +57,28 @@ class Client(Struct, frozen=True):
 def secret_id_of(secret_hash: str) -> str:
     """Names a secret without telling anything of it: each argon2id hash has its own salt."""
     return sha256(secret_hash.encode()).hexdigest()[:32]
+
+
+class ChangedBy(NamedTuple):
+    """Who changes a client. ``origin``: ``http``, the client of that name; ``machine``, a user of the machine by
+    ``stakelog clients``; ``service``, the first start."""
+
+    name: str
+    origin: str
+
+
+SERVICE: Final = ChangedBy("stakelog", "service")
+
+
+class ClientChange(NamedTuple):
+    """What was done to a client. ``what``: ``added``, ``rotated`` (a new secret) or ``disabled``."""
+
+    number: int
+    at_us: int
+    what: str
+    client_id: str
+    by: str
+    origin: str
 
 
 class Family(NamedTuple):
@@ -119,19 +141,26 @@ class IdentityStore(Protocol):
         """All, disabled ones too, by id."""
         ...
 
-    async def add_client(self, client: Client) -> bool:
+    async def add_client(self, client: Client, by: ChangedBy = SERVICE) -> bool:
         """False: the id is taken, by a disabled client too: its events name it as their actor."""
         ...
 
-    async def rotate(self, client_id: str, secret_hash: str, now_us: int, grace: Grace) -> bool:
+    async def rotate(
+        self, client_id: str, secret_hash: str, now_us: int, grace: Grace, by: ChangedBy = SERVICE
+    ) -> bool:
         """Replace the secret. Without a grace all families of the client and of its players are revoked. False:
         there is no such client, or it is disabled."""
         ...
 
-    async def disable(self, client_id: str, now_us: int, revoked_until_us: int) -> bool:
+    async def disable(self, client_id: str, now_us: int, revoked_until_us: int, by: ChangedBy = SERVICE) -> bool:
         """Revoke all tokens of the client, and of the players that it asked for. False: there is no such client.
         ``revoked_until_us``: when its last access token has expired. Raises LastAdmin: of several calls at the same
         time one is refused, if together they would disable all admins."""
+        ...
+
+    async def changes(self, after: int) -> list[ClientChange]:
+        """What was done to clients, by number; those with higher numbers than ``after``. None becomes visible behind
+        a higher one."""
         ...
 
     async def begin(self, family: Family, refresh: Refresh, expires_at_us: int, parent: str | None = None) -> bool:

@@ -25,7 +25,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from api.identity.key_store import KeyStore, StoredUserKey, user_key_name
-from api.identity.master_key import KEY_BYTES, NONCE_BYTES, MasterKeys
+from api.identity.master_key import KEY_BYTES, NONCE_BYTES, KeyDamaged, MasterKeys
 
 _VERSION: Final = b"\x01"
 _ID_BYTES: Final = 16
@@ -79,10 +79,15 @@ class PrivateTexts:
         return [_encrypt(one, *ciphers[one.user_id], writer) for one in plain]
 
     async def decrypt(self, encrypted: Sequence[Encrypted]) -> list[Texts | None]:
-        """Decrypt. None: the key is destroyed, or, with an error in the service log, the text is damaged. Raises
+        """Decrypt. None: the key is destroyed, or, with an error in the service log, key or text are damaged. Raises
         IdentityUnavailable, MasterKeyUnusable."""
         stored = await self._store.user_keys({one.user_id for one in encrypted})
-        ciphers = {user_id: self._cipher(key) for user_id, key in stored.items()}
+        ciphers: dict[str, tuple[str, AESGCM]] = {}
+        for user_id, key in stored.items():
+            try:
+                ciphers[user_id] = self._cipher(key)
+            except KeyDamaged as error:
+                _log.error("%s; the private texts of %s are returned as null", error, user_id)
         return [_decrypt(one, ciphers.get(one.user_id)) for one in encrypted]
 
     async def destroy(self, user_id: str) -> bool:
@@ -102,7 +107,10 @@ class PrivateTexts:
         return StoredUserKey(user_id, key_id, self._masters.wrap(key, user_key_name(user_id, key_id)))
 
     def _cipher(self, key: StoredUserKey) -> tuple[str, AESGCM]:
-        return key.key_id, AESGCM(self._masters.unwrap(key.wrapped, key.name))
+        opened = self._masters.unwrap(key.wrapped, key.name)
+        if len(opened) != KEY_BYTES:
+            raise KeyDamaged(key.name, f"it does not have {KEY_BYTES} bytes")
+        return key.key_id, AESGCM(opened)
 
 
 def _encrypt(one: PlainTexts, key_id: str, cipher: AESGCM, writer: str) -> str:

@@ -1,8 +1,9 @@
-"""Revoked tokens that have not expired yet, in the memory of each process.
+"""Revoked tokens that have not expired yet, in the memory of each process; and the log of changes made elsewhere.
 
 Each process reads new revocations from the store every second, so a revocation reaches all of them within 5 s. A
 process that could not read them for 30 s accepts no token at all: a stolen token that is revoked must not be valid
-again because the database is away.
+again because the database is away. With them it reads what ``stakelog clients`` has done on a machine, and logs it:
+the service has no other part in that.
 """
 
 import asyncio
@@ -43,6 +44,8 @@ class Revocations:
         self._until_us: dict[tuple[str | None, str | None], int] = {}
         """(client_id, None) or (None, family) → when its last access token has expired."""
         self._after = 0
+        self._changes_after: int | None = None
+        """None: none is read yet. Those before the start are no news."""
         self._read_s = self._cleaned_s = float("-inf")
         self._task: asyncio.Task[None] | None = None
         self._warnings = RareWarnings(_log)
@@ -77,6 +80,11 @@ class Revocations:
             self._until_us[one.client_id, one.family] = one.expires_at_us
             self._after = max(self._after, one.number)
         self._read_s = began_s
+        changes = await self._store.changes(self._changes_after or 0)
+        for change in changes if self._changes_after is not None else ():
+            if change.origin == "machine":
+                _log.info("%s, on the machine, %s the client %s", change.by, change.what, change.client_id)
+        self._changes_after = max((change.number for change in changes), default=self._changes_after or 0)
         if began_s - self._cleaned_s > _CLEAN_EVERY_S:
             self._cleaned_s = began_s
             now_us = self._clock()

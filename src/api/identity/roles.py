@@ -10,8 +10,7 @@ from typing import Any, Final, NamedTuple
 from msgspec import UNSET
 
 from api.identity.identity import GAME_SERVER, OPERATOR, Identity
-from ledger.core.commands import Adjust, Command, GrantBonus, SettleBet
-from ledger.core.games.rules import EXTERNAL_GAME
+from ledger.core.commands import Adjust, Command, GrantBonus
 
 _GAME_SERVER: Final = (GAME_SERVER,)
 _OPERATOR: Final = (OPERATOR,)
@@ -96,10 +95,8 @@ def _above(command: Adjust | GrantBonus, adjust_max: Mapping[str, int]) -> bool:
 
 
 def game_of(command: Command) -> str | None:
-    """The game that a command is about: by its ``game``, or by its stream. ``settle_bet`` settles bets of
-    ``external`` only; those of other games are settled by the results of their periods."""
-    if isinstance(command, SettleBet):
-        return EXTERNAL_GAME
+    """The game that a command names: by its ``game``, or by its stream. The game of the bet that ``settle_bet`` and
+    ``cancel_bet`` name is known to the bet's writer, which checks it (``CommandRequest.games``)."""
     game = getattr(command, "game", UNSET)
     if isinstance(game, str):
         return game

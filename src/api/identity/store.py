@@ -2,8 +2,8 @@
 
 Invariants:
 (1) of all uses of one refresh token one replaces it in the row of its family; every other use finds its successor;
-(2) revocations get their numbers under the lock of one row, which is held until the commit: a process that has read
-    up to a number has read all below it;
+(2) revocations and changes of clients get their numbers under the lock of one row, which is held until the commit: a
+    process that has read up to a number has read all below it;
 (3) each transaction locks in one order, so none of them deadlock: client, family, count;
 (4) one enabled admin stays: ``disable`` looks for another one under the lock of the count;
 (5) a family begins under a lock of its client that a rotation waits for: none begins with a secret that is no longer
@@ -21,8 +21,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.identity.database import IdentityDatabase
 from api.identity.identity import ADMIN
-from api.identity.ports import Client, Family, Grace, LastAdmin, Refresh, Reused, Revocation
-from api.identity.tables import CLIENTS, FAMILIES, REVOCATION_COUNT, REVOCATIONS
+from api.identity.ports import (
+    SERVICE,
+    ChangedBy,
+    Client,
+    ClientChange,
+    Family,
+    Grace,
+    LastAdmin,
+    Refresh,
+    Reused,
+    Revocation,
+)
+from api.identity.tables import CHANGES, CLIENTS, FAMILIES, REVOCATION_COUNT, REVOCATIONS
 
 
 class _MayNotBegin(Exception):
@@ -45,17 +56,21 @@ class DatabaseIdentityStore:
             found = [_client_of(row) for row in await connection.execute(select(CLIENTS))]
         return sorted(found, key=lambda client: client.client_id)
 
-    async def add_client(self, client: Client) -> bool:
+    async def add_client(self, client: Client, by: ChangedBy = SERVICE) -> bool:
         row = {name: getattr(client, name) for name in client.__struct_fields__}
         row |= {name: None if row[name] is None else json.encode(row[name]).decode() for name in ("games", "types")}
+        await self._make_count()
         try:
             async with self._database.transaction() as connection:
                 await connection.execute(insert(CLIENTS).values(row))
+                await _note(connection, "added", client.client_id, client.created_at_us, by)
         except IntegrityError:
             return False
         return True
 
-    async def rotate(self, client_id: str, secret_hash: str, now_us: int, grace: Grace) -> bool:
+    async def rotate(
+        self, client_id: str, secret_hash: str, now_us: int, grace: Grace, by: ChangedBy = SERVICE
+    ) -> bool:
         enabled = (CLIENTS.c.client_id == client_id) & CLIENTS.c.disabled_at_us.is_(None)
         await self._make_count()
         async with self._database.transaction() as connection:
@@ -72,9 +87,10 @@ class DatabaseIdentityStore:
             )
             if grace.old_until_us <= now_us:
                 await _revoke_families_of(connection, client_id, now_us, grace)
+            await _note(connection, "rotated", client_id, now_us, by)
             return True
 
-    async def disable(self, client_id: str, now_us: int, revoked_until_us: int) -> bool:
+    async def disable(self, client_id: str, now_us: int, revoked_until_us: int, by: ChangedBy = SERVICE) -> bool:
         await self._make_count()
         async with self._database.transaction() as connection:
             is_it = CLIENTS.c.client_id == client_id
@@ -95,7 +111,15 @@ class DatabaseIdentityStore:
             await connection.execute(
                 insert(REVOCATIONS).values(number=number, expires_at_us=revoked_until_us, client_id=client_id)
             )
+            await _note(connection, "disabled", client_id, now_us, by)
             return True
+
+    async def changes(self, after: int) -> list[ClientChange]:
+        found = CHANGES.c
+        columns = (found.number, found.at_us, found.what, found.client_id, found.by_name, found.origin)
+        wanted = select(*columns).where(found.number > after).order_by(found.number)
+        async with self._database.transaction() as connection:
+            return [ClientChange(*row) for row in await connection.execute(wanted)]
 
     async def begin(self, family: Family, refresh: Refresh, expires_at_us: int, parent: str | None = None) -> bool:
         row = {
@@ -188,6 +212,13 @@ class DatabaseIdentityStore:
 
     async def close(self) -> None:
         await self._database.close()
+
+
+async def _note(connection: AsyncConnection, what: str, client_id: str, now_us: int, by: ChangedBy) -> None:
+    """Write down who did what to the client, in the transaction of the change: neither is there without the other."""
+    number = await _next_number(connection)
+    row = {"number": number, "at_us": now_us, "what": what, "client_id": client_id}
+    await connection.execute(insert(CHANGES).values(row | {"by_name": by.name, "origin": by.origin}))
 
 
 async def _client(connection: AsyncConnection, client_id: str) -> Client | None:

@@ -57,6 +57,16 @@ FAMILIES: Final = Table(
     _required("created_at_us", BigInteger),
     Column("revoked_at_us", BigInteger),
 )
+CHANGES: Final = Table(
+    "identity_change",
+    METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),  # by REVOCATION_COUNT
+    _required("at_us", BigInteger),
+    _required("what", ascii_text(16)),
+    _required("client_id", ascii_text(64)),
+    _required("by_name", ascii_text(128)),
+    _required("origin", ascii_text(16)),
+)
 REVOCATIONS: Final = Table(
     "identity_revocation",
     METADATA,

@@ -1,1 +1,4 @@
-"""Calls between nodes: the ``client``, and the ``messages``' bytes. The routes are in ``api/routes/peers.py``."""
+"""Calls between nodes: the ``client``, the ``messages`` as bytes, the ``proof`` of who calls.
+
+The routes are in ``api/routes/peers.py``.
+"""

@@ -26,6 +26,7 @@ from api.nodes.messages import (
     write_follow_ups,
     write_requests,
 )
+from api.nodes.proof import PROOF_HEADER, NodeProofs
 from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.node.ports import End, OpenFollowUps, PeerSilent, PeerUnreachable
 from ledger.writer.requests import AnyResponse, Request
@@ -36,9 +37,6 @@ FOLLOW_UPS: Final = "/internal/v1/follow-ups"
 ENDS: Final = "/internal/v1/ends"
 RECORDS: Final = "/internal/v1/records"
 OPEN_FOLLOW_UPS: Final = "/internal/v1/open-follow-ups"
-
-SECRET_HEADER: Final = "stakelog-cluster-secret"  # noqa: S105 - its name only
-"""Carries the secret that all nodes share, if there is one."""
 
 KEPT_S: Final = 5.0
 """How long an idle connection is kept. Chosen: half as long as a node waits for the next request on one."""
@@ -54,8 +52,8 @@ class HttpPeers:
     """One session for all addresses. It opens at the first call, in the event loop of that call."""
 
     def __init__(self, secret: str | None = None) -> None:
-        """``secret``: the cluster's, which each call carries."""
-        self._headers = _JSON if secret is None else {**_JSON, SECRET_HEADER: secret}
+        """``secret``: the cluster's, of which each call carries a proof."""
+        self._proofs = None if secret is None else NodeProofs(secret)
         self._session: aiohttp.ClientSession | None = None
 
     async def decide(self, address: str, requests: Sequence[Request], deadline_us: int) -> Sequence[AnyResponse]:
@@ -106,10 +104,15 @@ class HttpPeers:
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_S),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers=self._headers,
+                headers=_JSON,
             )
+        proof = {}
+        if self._proofs is not None:
+            proof[PROOF_HEADER] = self._proofs.make(address, method, path, body or b"")
         try:
-            async with self._session.request(method, address + path, data=body, allow_redirects=False) as response:
+            async with self._session.request(
+                method, address + path, data=body, headers=proof, allow_redirects=False
+            ) as response:
                 content = await response.read()
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
             raise PeerUnreachable(f"the node at {address} cannot be reached: {error}") from error

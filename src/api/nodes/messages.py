@@ -29,6 +29,7 @@ from ledger.writer.requests import (
     Failed,
     IdReused,
     LookupRequest,
+    OtherGame,
     OutcomeRequest,
     Refused,
     Request,
@@ -47,6 +48,7 @@ class CommandMessage(Struct, array_like=True, tag="command", gc=False):
     request_sha256: str
     actor: str
     dry_run: bool
+    games: frozenset[str] | None = None
 
 
 class LookupMessage(Struct, array_like=True, tag="lookup", gc=False):
@@ -87,6 +89,10 @@ class RefusedMessage(Struct, array_like=True, tag="refused", gc=False):
     rejection: Rejection
 
 
+class OtherGameMessage(Struct, array_like=True, tag="other_game", gc=False):
+    response: OtherGame
+
+
 class IdReusedMessage(Struct, array_like=True, tag="id_reused", gc=False):
     response: IdReused
 
@@ -108,6 +114,7 @@ ResponseMessage = (
     AcceptedMessage
     | DryRunAcceptedMessage
     | RefusedMessage
+    | OtherGameMessage
     | IdReusedMessage
     | FailedMessage
     | WalletReadMessage
@@ -149,7 +156,7 @@ def _request_message(request: Request) -> RequestMessage:
     match request:
         case CommandRequest():
             command: Any = request.command
-            return CommandMessage(command, request.request_sha256, request.actor, request.dry_run)
+            return CommandMessage(command, request.request_sha256, request.actor, request.dry_run, request.games)
         case LookupRequest():
             return LookupMessage(request.user_id, request.command_id)
         case OutcomeRequest():
@@ -172,8 +179,8 @@ def read_requests(body: bytes) -> tuple[list[Request], int]:
 
 def _request_of(message: RequestMessage, group: RequestGroup) -> Request:
     match message:
-        case CommandMessage(command, request_sha256, actor, dry_run):
-            return CommandRequest(command, request_sha256, actor, group, dry_run=dry_run)
+        case CommandMessage(command, request_sha256, actor, dry_run, games):
+            return CommandRequest(command, request_sha256, actor, group, dry_run=dry_run, games=games)
         case LookupMessage(user_id, command_id):
             return LookupRequest(user_id, command_id, group)
         case OutcomeMessage(user_id, period):
@@ -197,6 +204,8 @@ def _message_of(response: AnyResponse) -> ResponseMessage:
             return DryRunAcceptedMessage(msgspec.Raw(encode(event, position, "")))
         case Refused(rejection):
             return RefusedMessage(rejection)
+        case OtherGame():
+            return OtherGameMessage(response)
         case IdReused():
             return IdReusedMessage(response)
         case Failed():
@@ -225,6 +234,8 @@ def _response_of(message: ResponseMessage) -> AnyResponse:
             return DryRunAccepted(event, position)
         case RefusedMessage(rejection):
             return Refused(rejection)
+        case OtherGameMessage(other):
+            return other
         case IdReusedMessage(response):
             return response
         case FailedMessage(failed):

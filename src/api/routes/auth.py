@@ -6,6 +6,8 @@ The token route takes JSON, and the form of OAuth 2.0 (RFC 6749). A form gets it
 import base64
 import binascii
 import logging
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from typing import Any, Final, NamedTuple, NoReturn
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -22,14 +24,14 @@ from api.http.identity_bodies import (
 )
 from api.http.json_bodies import SMALL_MAX, read_json
 from api.http.problems import Problem
-from api.http.requests import Headers, Request, Response, headers_of, read_body
+from api.http.requests import NO_STORE, Headers, Request, Response, headers_of, read_body
 from api.http.service import Service
 from api.identity.clients import Authenticated, is_client_id
 from api.identity.login import Login
 from api.identity.tokens import ACCESS_S, TokenPair
 from ledger.pacing import WARN_EVERY_S, RareWarnings
 
-_NO_STORE: Final[Headers] = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
+_NO_STORE: Final[Headers] = (*NO_STORE, (b"pragma", b"no-cache"))
 _KEEP_5_MIN: Final[Headers] = ((b"cache-control", b"max-age=300"),)
 """Chosen: half the time for which a new key is published before it is used."""
 _FORM: Final = b"application/x-www-form-urlencoded"
@@ -122,19 +124,32 @@ async def get_oauth_metadata(service: Service, _request: Request[Any, Any]) -> R
 
 
 async def _client_of(service: Service, request: Request[Any, Any], credentials: _Credentials) -> Authenticated | None:
-    """The client that logs in; None: the secret is wrong. Raises Problem ``rate_limited``."""
+    """The client that logs in; None: the secret is wrong. Each reading of the secret counts as an attempt. Raises
+    Problem ``rate_limited``."""
     login, limiter = login_of(service), service.limiter
     assert limiter is not None, "with login there are limits"
-    with limiter.login(request.scope, credentials.client_id) as failed:
+    wrong: list[Callable[[], None]] = []
+    with ExitStack() as attempts:
         for secret in credentials.secrets:
+            try:
+                failed = attempts.enter_context(limiter.login(request.scope, credentials.client_id))
+            except Problem:
+                _count(wrong)
+                raise
             found = await login.clients.authenticate(credentials.client_id, secret)
             if found is not None:
-                return found
+                return found  # a reading before it was no attempt to guess
+            wrong.append(failed)
+        _count(wrong)
+    service.metrics.failed_logins.inc()
+    name = credentials.client_id if is_client_id(credentials.client_id) else "a client whose id is malformed"
+    _failures.warn("a login of %s failed; others within %d s are only counted", name, WARN_EVERY_S)
+    return None
+
+
+def _count(failures: Iterable[Callable[[], None]]) -> None:
+    for failed in failures:
         failed()
-        service.metrics.failed_logins.inc()
-        name = credentials.client_id if is_client_id(credentials.client_id) else "a client whose id is malformed"
-        _failures.warn("a login of %s failed; others within %d s are only counted", name, WARN_EVERY_S)
-        return None
 
 
 def _tokens(pair: TokenPair) -> Response:

@@ -9,10 +9,10 @@ from api.http.commands import HashedCommand, read_actor, read_batch, read_comman
 from api.http.metrics import outcome_of
 from api.http.private import Sent, encrypt, refuse_without_keys, visible_responses, withhold
 from api.http.problems import Problem, problem_of
-from api.http.requests import Request, Response, headers_of, read_body, require_json, response_of
+from api.http.requests import NO_STORE, Request, Response, headers_of, read_body, require_json, response_of
 from api.http.service import Service
 from api.routes.parameters import OfCommand, PostQuery
-from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed, IdReused, Refused
+from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed, IdReused, OtherGame, Refused
 
 _HIT: Final = ((b"idempotency-hit", b"true"),)
 _ACTOR: Final = b"stakelog-actor"
@@ -32,7 +32,7 @@ async def post_command(service: Service, request: Request[Any, PostQuery]) -> Re
     dry_run = request.query.dry_run
     sent = await encrypt(service.keys, [hashed], actor, dry_run=dry_run)
     command, request_sha256 = sent.commands[0]
-    answer = await service.node.post(command, request_sha256, actor, dry_run=dry_run)
+    answer = await service.node.post(command, request_sha256, actor, dry_run=dry_run, games=request.identity.games)
     service.metrics.count(outcome_of(answer))
     (answer,) = await visible_responses(service.keys, request.identity, [answer], sent)
     return _response(answer)
@@ -52,7 +52,7 @@ async def post_batch(service: Service, request: Request[Any, PostQuery]) -> Resp
     except Problem as problem:
         elements = withhold(elements, problem)
         sent = Sent(_commands_of(elements))
-    decided = await service.node.post_many(sent.commands, actor, dry_run=dry_run)
+    decided = await service.node.post_many(sent.commands, actor, dry_run=dry_run, games=request.identity.games)
     answers = iter(await visible_responses(service.keys, request.identity, decided, sent))
     merged = [element if isinstance(element, Problem) else next(answers) for element in elements]
     service.metrics.count_all(merged)
@@ -90,7 +90,7 @@ async def get_command(service: Service, request: Request[OfCommand, Any]) -> Res
     (visible,) = await visible_responses(service.keys, request.identity, [first])
     if not isinstance(visible, Accepted):
         raise Problem("outcome_unknown", _NOT_KNOWN)
-    return Response(encode_result(visible))
+    return Response(encode_result(visible), headers=NO_STORE)
 
 
 def _actor(request: Request[Any, Any], headers: dict[bytes, bytes]) -> str:
@@ -120,7 +120,7 @@ def _response(answer: AnyResponse) -> Response:
             return Response(encode_result(answer), headers=_HIT)
         case DryRunAccepted():
             return Response(encode_results(dry_run_result_of(answer)))
-        case Refused() | IdReused() | Failed():
+        case Refused() | OtherGame() | IdReused() | Failed():
             return response_of(problem_of(answer))
         case _:
             raise AssertionError(answer)

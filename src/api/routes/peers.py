@@ -3,8 +3,8 @@
 A node that forwards requests sends those of hundreds of clients in one body.
 
 They are on the internal listener only (``STAKELOG_INTERNAL``), because their caller can post as any client. Beyond
-loopback, and wherever it is set, each call carries the secret of the cluster, which ``api.http.application`` checks
-before it reads anything else. A client's token is never enough.
+loopback, and wherever it is set, each call carries a proof that its sender knows the secret of the cluster, which
+``api.http.application`` checks before it reads anything else. A client's token is never enough.
 """
 
 import re

@@ -11,7 +11,7 @@ from api.http.compression import VARY, json_response
 from api.http.consistency import Read, body_of, etag_of, is_known, min_positions, read_until_visible, with_as_of
 from api.http.private import EventData, has_private, visible_data
 from api.http.problems import NotThere, Problem, problem_of, unavailable
-from api.http.requests import Headers, Request, Response, list_header, not_modified
+from api.http.requests import NO_STORE, Headers, Request, Response, list_header, not_modified
 from api.http.service import Service
 from api.routes.parameters import (
     LIMIT,
@@ -95,7 +95,7 @@ async def get_history(service: Service, request: Request[OfWallet, HistoryQuery]
         (reads.partition_of(user_id),),
         lambda: reads.history(user_id, filters, query.limit, query.cursor),
     )
-    return json_response(request, body_of(await _with_private(service, request, found)))
+    return json_response(request, body_of(await _with_private(service, request, found)), NO_STORE)
 
 
 async def _with_private(service: Service, request: Request[OfWallet, HistoryQuery], found: Found) -> Found:

@@ -29,6 +29,7 @@ class Bets(Struct, frozen=True, kw_only=True, tag=True):
     tag: str
     seed: int = 0
     token: str | None = None
+    per_s_max: int | None = None
 
 
 class OpenWallets(Struct, frozen=True, kw_only=True, tag=True):
@@ -144,6 +145,13 @@ class BareSends(Struct, frozen=True, kw_only=True, tag=True):
     limit_s: float
 
 
+class Grow(Struct, frozen=True, kw_only=True, tag=True):
+    """See `grown_log.grow`."""
+
+    data: str
+    events: int
+
+
 class BareLoop(Struct, frozen=True, kw_only=True, tag=True):
     """See `yardsticks.sqlite.bare_loop`."""
 
@@ -179,7 +187,7 @@ class Failed(Struct, frozen=True, tag=True):
 
 Load = Bets | OpenWallets | FillPlayers | FillLong | WalletReads | ReadEach | MixedReads
 Followed = HistoryPages | Visible | CatchUp
-Alone = Commits | CommandLoop | BareSends | BareLoop | Verification | Folding
+Alone = Commits | CommandLoop | BareSends | Grow | BareLoop | Verification | Folding
 Job = Load | Followed | Arrivals | Alone
 Reply = Done | Failed
 
@@ -203,7 +211,7 @@ def run(job: Job) -> Done:
                 seed=job.seed,
             )
             return Done(came.arrived, came)
-        case Commits() | CommandLoop() | BareSends() | BareLoop() | Verification() | Folding():
+        case Commits() | CommandLoop() | BareSends() | Grow() | BareLoop() | Verification() | Folding():
             return Done(_alone(job))
 
 
@@ -222,6 +230,7 @@ def _load(job: Load) -> Slice:
                 tag=job.tag,
                 seed=job.seed,
                 token=job.token,
+                per_s_max=job.per_s_max,
             )
         case OpenWallets():
             return load.open_wallets(job.port, first=job.first, end=job.end, with_bet=job.with_bet, token=job.token)
@@ -286,6 +295,10 @@ def _alone(job: Alone) -> Slice:
             from bench.yardsticks import kafka as yardsticks_kafka
 
             return yardsticks_kafka.bare_sends(job.url, job.limit_s)
+        case Grow():
+            from bench.load import grown_log
+
+            return grown_log.grow(Path(job.data), job.events)
         case BareLoop():
             return yardsticks.bare_loop(Path(job.data))
         case Verification():

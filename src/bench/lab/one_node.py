@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from bench.figures import BenchError, Slice
 from bench.lab import programs
-from bench.lab.jobs import Bets, CatchUp, FillLong, FillPlayers, Job, OpenWallets, WalletReads
+from bench.lab.jobs import Bets, CatchUp, FillLong, FillPlayers, Grow, Job, OpenWallets, WalletReads
 from bench.lab.programs import JobProcess, Program
 from bench.load import bodies
 from bench.load.bodies import Spread, Within
@@ -25,6 +25,8 @@ from bench.load.bodies import Spread, Within
 WALLETS_PER_STEP = 10_000
 _SECRET: Final = secrets.token_urlsafe(32)
 """Of the client admin, for this run."""
+REPLAYED_PER_S_MIN: Final = 5_000
+"""A service that starts on a log without its state replays more records a second than this. Chosen."""
 AFTERWORK_S_MAX = 3.0
 """How long a yardstick waits for the service's afterwork. Chosen; `Lab.unsettled` counts when it was too short."""
 
@@ -44,6 +46,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     few_pairs: int
     fold_events: int
     members: int
+    grown_events: int
+    sustained_s: float
 
 
 FULL = Plan(
@@ -59,9 +63,12 @@ FULL = Plan(
     few_pairs=3,
     fold_events=60_000,
     members=100_000,
+    grown_events=1_000_000,
+    sustained_s=60.0,
 )
 """``lines`` of the long history, ``pages`` of it read with each filter, ``few_pairs`` of what takes ``paced_s`` or
-longer, ``fold_events`` folded at a time, ``members`` who earn commissions."""
+longer, ``fold_events`` folded at a time, ``grown_events`` already in the log of `grown`, ``members``
+who earn commissions."""
 QUICK = Plan(
     pairs=2,
     restarts=1,
@@ -75,6 +82,8 @@ QUICK = Plan(
     few_pairs=1,
     fold_events=10_000,
     members=2_000,
+    grown_events=20_000,
+    sustained_s=1.0,
 )
 
 
@@ -121,6 +130,7 @@ class Processes:
         spread: Spread,
         within: Within | None = None,
         token: str | None = None,
+        per_s_max: int | None = None,
     ) -> Slice:
         """One slice of load, with ids of its own."""
         number = self.number()
@@ -135,6 +145,7 @@ class Processes:
                 tag=f"s{number}",
                 seed=number,
                 token=token,
+                per_s_max=per_s_max,
             )
         )
 
@@ -181,6 +192,23 @@ class Lab(Processes):
         for connections in (64, 1):
             self.bets(service, connections, 1, self.plan.warm_up_s / 2, "uniform", token=token)
         return Logged(service, token)
+
+    @cached_property
+    def grown(self) -> Program:
+        """The service on a log with ``Plan.grown_events`` bets of 10,000 wallets, caught up and warmed up."""
+        events = self.plan.grown_events
+        service = self._service("grown")
+        service.start()
+        self.generator.ask(OpenWallets(port=service.port, first=0, end=bodies.WALLETS, with_bet=False))
+        service.stop()
+        self.say(f"writing {events:,} bets into a log")
+        self.once(Grow(data=str(self.folder / "grown"), events=events))
+        self.say(f"folding {events:,} bets into the tables")
+        programs.run_command(["project", "rebuild"], self.folder / "grown", self.folder / "grown-rebuild.log")
+        self.say(f"starting a service that has {events:,} bets to catch up with")
+        service.start(programs.READY_TIMEOUT_S + events / REPLAYED_PER_S_MIN)
+        self._warm_up(service)
+        return service
 
     @cached_property
     def bare(self) -> Program:

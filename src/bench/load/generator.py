@@ -217,16 +217,20 @@ def post_bets(
     tag: str,
     seed: int,
     token: str | None = None,
+    per_s_max: int | None = None,
 ) -> Slice:
     """Bets for ``limit_s`` seconds; ``per_request`` 1 posts single commands, else batches of that many. ``within``:
-    of wallets in these partitions only.
+    of wallets in these partitions only. ``per_s_max``: how many are built for each second, where the default would
+    take too much memory.
 
     Each of the slice's ``done`` is a command, each latency a request. Raises BenchError.
     """
     if per_request == 1:
-        commands = bodies.bets(tag, bodies.picks(spread, int(SINGLES_PER_S_MAX * limit_s), seed, within))
+        commands = bodies.bets(
+            tag, bodies.picks(spread, int((per_s_max or SINGLES_PER_S_MAX) * limit_s), seed, within)
+        )
         return _run(port, connections, bodies.singles(commands, token), 1, limit_s)
-    count = max(int(BATCHED_PER_S_MAX * limit_s) // per_request, 2 * connections) * per_request
+    count = max(int((per_s_max or BATCHED_PER_S_MAX) * limit_s) // per_request, 2 * connections) * per_request
     commands = bodies.bets(tag, bodies.picks(spread, count, seed, within))
     return _run(port, connections, bodies.batches(commands, per_request, token), per_request, limit_s)
 

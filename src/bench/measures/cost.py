@@ -12,10 +12,11 @@ from typing import Final, NamedTuple
 from bench.figures import Bound, Row, Target, ratio_of
 from bench.lab.jobs import CommandLoop
 from bench.lab.one_node import Lab
+from bench.lab.programs import Program
 from bench.report import three_figures
 
 
-class _Load(NamedTuple):
+class Load(NamedTuple):
     name: str
     connections: int
     per_request: int
@@ -23,15 +24,17 @@ class _Load(NamedTuple):
 
 
 LOADS: Final = (
-    _Load("1 connection", 1, 1, Target(Bound.AT_MOST, 110, "×")),
-    _Load("64 connections", 64, 1, Target(Bound.AT_MOST, 32, "×")),
-    _Load("batches of 1,000, 4 connections", 4, 1000, Target(Bound.AT_MOST, 12, "×")),
+    Load("1 connection", 1, 1, Target(Bound.AT_MOST, 110, "×")),
+    Load("64 connections", 64, 1, Target(Bound.AT_MOST, 32, "×")),
+    Load("batches of 1,000, 4 connections", 4, 1000, Target(Bound.AT_MOST, 12, "×")),
 )
 
 
-class _Cost(NamedTuple):
+class Cost(NamedTuple):
     each_us: dict[str, float]
     loop_us: float
+    rate: float
+    done: int
 
     @property
     def all_us(self) -> float:
@@ -40,25 +43,25 @@ class _Cost(NamedTuple):
 
 def cost(lab: Lab) -> list[Row]:
     """Processor time per command by process and in all, for each load."""
-    return [_row(load, [_measure(lab, load, pair) for pair in range(lab.plan.pairs)]) for load in LOADS]
+    return [_row(load, [cost_of(lab, lab.busy, load) for _ in range(lab.plan.pairs)]) for load in LOADS]
 
 
-def _measure(lab: Lab, load: _Load, pair: int) -> _Cost:
-    lab.catch_up(lab.busy)
-    lab.say(f"processor time, {load.name}, pair {pair + 1} of {lab.plan.pairs}")
-    before = lab.busy.processor_s()
-    done = lab.bets(lab.busy, load.connections, load.per_request, lab.plan.slice_s, "uniform").done
-    lab.catch_up(lab.busy)
-    after = lab.busy.processor_s()
+def cost_of(lab: Lab, service: Program, load: Load) -> Cost:
+    """One slice of load, and then the yardstick."""
+    lab.catch_up(service)
+    lab.say(f"processor time, {load.name}")
+    before = service.processor_s()
+    taken = lab.bets(service, load.connections, load.per_request, lab.plan.slice_s, "uniform")
+    lab.catch_up(service)
+    after = service.processor_s()
     lab.step()
     loop = lab.yardstick.ask(CommandLoop(limit_s=lab.plan.short_slice_s / 2))
     lab.step()
-    return _Cost(
-        {name: (used_s - before.get(name, 0.0)) / done * 1e6 for name, used_s in after.items()}, 1e6 / loop.rate
-    )
+    each_us = {name: (used_s - before.get(name, 0.0)) / taken.done * 1e6 for name, used_s in after.items()}
+    return Cost(each_us, 1e6 / loop.rate, taken.rate, taken.done)
 
 
-def _row(load: _Load, costs: list[_Cost]) -> Row:
+def _row(load: Load, costs: list[Cost]) -> Row:
     ratio = ratio_of([one.all_us for one in costs], [one.loop_us for one in costs])
     each = {name: statistics.median(one.each_us.get(name, 0.0) for one in costs) for name in costs[0].each_us}
     loop_us = statistics.median(one.loop_us for one in costs)

@@ -21,7 +21,7 @@ from bench.report import load_text, page_text, rate_text, three_figures
 OF_BARE_ROUTE = Target(Bound.AT_LEAST, 0.6, "×")
 PAGE_P95 = Target(Bound.AT_MOST, 10, " ms")
 VISIBLE_P99 = Target(Bound.AT_MOST, 150, " ms")
-REBUILD_RATE = Target(Bound.AT_LEAST, 40_000, "/s")
+REBUILD_RATE = Target(Bound.AT_LEAST, 60_000, "/s")
 
 READ_CONNECTIONS = 64
 READS: tuple[What, ...] = ("wallet", "history", "stats")

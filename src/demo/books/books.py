@@ -8,7 +8,8 @@ Invariants:
 3. Timers fire by the `time_us` of a response: everything due by then happened before it.
 4. Money under way between wallets may arrive at any moment. It counts as *coming* from before the transfer is posted
    until `settle`. Until then cash lies between the sure amount and the sure amount plus coming. Bonus and held are
-   always exact, because no other wallet can move them.
+   always exact, because no other wallet can move them. What the outcome of a period pays counts as coming too, from
+   before the outcome is posted; its bets are of cash only.
 5. Whether a transfer arrives or returns follows from its receiver when it is posted. That is exact only if the
    receiver's status and `balance_max` do not change while the transfer is under way; `traffic.actions` ensures it.
 
@@ -22,6 +23,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from demo.books.payouts import fee_of, payout_of
 from demo.books.wallets import (
     DAY_US,
     HORIZON_US,
@@ -66,6 +68,8 @@ EVENT_OF = {
     "freeze_wallet": "wallet_frozen",
     "unfreeze_wallet": "wallet_unfrozen",
     "close_wallet": "wallet_closed",
+    "record_result": "result_recorded",
+    "cancel_period": "period_cancelled",
 }
 """The event of each accepted command, from the contract's table."""
 
@@ -77,6 +81,7 @@ REFUSED_WHILE_FROZEN = {
     "approve_withdrawal",
     "transfer",
 }
+OUTCOMES = {"record_result", "cancel_period"}
 SHORT_OF_FUNDS = {"insufficient_funds", "credit_limit_exceeded"}
 
 
@@ -91,6 +96,8 @@ class Books:
         """Start with empty books."""
         self.wallets: dict[str, Wallet] = {}
         self.opened: list[str] = []
+        self.apart: set[str] = set()
+        """Users that other users neither refer to nor send money to; they are not in `opened`."""
         self.surprises: list[str] = []
         self.flows: Counter[tuple[str, str]] = Counter()
         self.clock_us = 0
@@ -98,6 +105,10 @@ class Books:
         self.deciding: set[tuple[str, str]] = set()
         self._first: dict[tuple[str, str], dict[str, Any]] = {}
         self._under_way: dict[tuple[str, str], Transfer] = {}
+        self.periods: dict[tuple[str, str], list[tuple[Wallet, str]]] = {}
+        """The bets on each period of a game with rules: the wallet, and the bet's id."""
+        self.results: dict[tuple[str, str], str | None] = {}
+        """How each period ended: the result, or None if it was cancelled."""
 
     def wallet(self, user_id: str) -> Wallet:
         """The books' wallet of this user; an empty one before the first response."""
@@ -115,11 +126,14 @@ class Books:
             yield user_id, command_id, body
 
     def sending(self, command: Command) -> None:
-        """Note a command that may take effect before its response arrives: a transfer, a decision on a withdrawal."""
+        """Note a command that may take effect before its response arrives: a transfer, a decision on a withdrawal,
+        the outcome of a period (which must be accepted in the end)."""
         if command["type"] == "transfer" and not self.accepted(command):
             self._expect_arrival(command)
         if command["type"] in ("approve_withdrawal", "reject_withdrawal"):
             self.deciding.add((command["user_id"], command["order_id"]))
+        if command["type"] in OUTCOMES:
+            self._period_ended(command)
 
     def responded(self, command: Command, response: CommandResponse, may: frozenset[str] = frozenset()) -> None:
         """Take one response into the books.
@@ -228,10 +242,13 @@ class Books:
         kind: str = command["type"]
         now_us: int = body.get("time_us", self.clock_us)
         self.clock_us = max(self.clock_us, now_us)
-        wallet = self.wallet(command["user_id"])
-        self._note_position(wallet, command, body)
         if body.get("type") != EVENT_OF.get(kind):
             self._surprise(command, f"led to the event {body.get('type')}")
+        if kind in OUTCOMES:
+            self._note_end(command, body)
+            return
+        wallet = self.wallet(command["user_id"])
+        self._note_position(wallet, command, body)
         if wallet.status == "closed" or (wallet.status is None) != (kind == "open_wallet"):
             self._surprise(command, f"was accepted though the wallet is {wallet.status or 'not open'}")
         if wallet.status == "frozen" and kind in REFUSED_WHILE_FROZEN:
@@ -245,21 +262,29 @@ class Books:
         self._fire(wallet, now_us)
 
     def _note_position(self, wallet: Wallet, command: Command, body: dict[str, Any]) -> None:
+        if (position := self._note_end(command, body)) is None:
+            return
+        partition, seq = position
+        wallet.partition, wallet.seq = partition, max(wallet.seq, seq)
+        if body.get("balances"):
+            wallet.lines[seq] = Line(str(body.get("type")), command["command_id"], body["balances"])
+
+    def _note_end(self, command: Command, body: dict[str, Any]) -> tuple[int, int] | None:
+        """The position of a response."""
         partition, seq = body.get("partition"), body.get("seq")
         if not isinstance(partition, int) or not isinstance(seq, int):
             self._surprise(command, "got a response without a position")
-            return
-        wallet.partition, wallet.seq = partition, max(wallet.seq, seq)
+            return None
         self.ends[partition] = max(self.ends.get(partition, 0), seq)
-        if body.get("balances"):
-            wallet.lines[seq] = Line(str(body.get("type")), command["command_id"], body["balances"])
+        return partition, seq
 
     def _apply(self, wallet: Wallet, command: Command, body: dict[str, Any], now_us: int) -> None:
         match command["type"]:
             case "open_wallet":
                 wallet.status = "open"
                 wallet.referrer_id = command.get("referrer_id")
-                self.opened.append(wallet.user_id)
+                if wallet.user_id not in self.apart:
+                    self.opened.append(wallet.user_id)
             case "deposit":
                 self._deposited(wallet, command, body, now_us)
             case "request_withdrawal":
@@ -371,9 +396,37 @@ class Books:
             now_us,
             game=command["game"],
             period=command["period"],
+            selection=command["selection"],
             seq=body.get("seq", 0),
         )
         self.flows["staked", asset] += stake
+        if command["game"] != "external":
+            self.periods.setdefault((command["game"], command["period"]), []).append((wallet, command["bet_id"]))
+            fee = (body.get("data") or {}).get("fee")
+            if fee != fee_of(command["selection"], stake):
+                self._surprise(command, f"took a fee of {fee}, by the rules {fee_of(command['selection'], stake)}")
+
+    def _period_ended(self, command: Command) -> None:
+        """Settle or return every open bet of the period. The money is coming from now on."""
+        game = command["user_id"].removeprefix("game:")
+        result = command.get("result")
+        if (game, command["period"]) in self.results:
+            return
+        self.results[game, command["period"]] = result
+        for wallet, bet_id in self.periods.get((game, command["period"]), ()):
+            bet = wallet.bets[bet_id]
+            if bet.status != "open":
+                continue
+            if result is None:
+                bet.status, amount = "cancelled", bet.stake
+                wallet.staked[bet.asset, bet.placed_at_us // DAY_US] -= bet.stake
+                self.flows["staked", bet.asset] -= bet.stake
+            else:
+                amount = payout_of(game.rpartition("_")[0], bet.selection, bet.stake, result)
+                bet.status, bet.payout = "settled", amount
+                self.flows["paid out", bet.asset] += amount
+            wallet.coming[bet.asset] += amount
+            self._under_way[wallet.user_id, f"{bet_id} of {game}"] = Transfer(bet.asset, amount, wallet.user_id)
 
     def _bet_settled(self, wallet: Wallet, command: Command, now_us: int) -> None:
         bet, payout = wallet.bets[command["bet_id"]], command["payout"]

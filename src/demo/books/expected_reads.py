@@ -189,7 +189,7 @@ def history(wallet: Wallet, items: Sequence[Seen], *, whole: bool) -> list[str]:
             found.append(f"{where}: {item['position']} {asset} comes after {previous[0]} {previous[1]}")
         previous = (seq, asset)
         line = wallet.lines.get(seq)
-        if line is None and item["type"] not in OF_THE_LEDGER:
+        if line is None and item["type"] not in OF_THE_LEDGER and "cause" not in item["data"]:
             found.append(f"{where}: has a {item['type']} at {item['position']} without a response")
         if line is not None:
             expected = (line.type, line.command_id, line.balances.get(asset))

@@ -62,6 +62,7 @@ class Bet:
     placed_at_us: int
     game: str = ""
     period: str = ""
+    selection: str = ""
     seq: int = 0
     status: str = "open"
     payout: int | None = None

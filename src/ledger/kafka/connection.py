@@ -7,12 +7,15 @@ only: the RuntimeError would end its heartbeats, its refresh of metadata and its
 aiokafka loses two kinds of connections, which then stay open: the first one of a client whose start is cancelled, and
 one that is being opened while its client closes. Here they are closed.
 
+A connection is gone ``CLOSED_WITHIN_S`` after its ``close``. By itself, one with TLS waits up to 30 s for the
+broker's close_notify, and a broker reads nothing of a connection while it delays the response to its last request.
+
 aiokafka takes no factory for its connections. Its client looks up ``create_conn`` in its module, and its producer and
 its admin client make their clients themselves: that function is the one place through which all of them connect.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 import aiokafka.client
 from aiokafka import AIOKafkaProducer
@@ -40,7 +43,18 @@ def new_admin_client(**options: Any) -> Any:
     return AIOKafkaAdminClient(**options)
 
 
+CLOSED_WITHIN_S: Final = 1.0
+"""Chosen: a broker that reads the connection takes milliseconds."""
+
+
 class _Connection(AIOKafkaConnection):  # type: ignore[misc]
+    def close(self, reason: Any = None, exc: Any = None) -> Any:
+        writer = self._writer
+        closed = super().close(reason=reason, exc=exc)
+        if writer is not None:
+            closed.get_loop().call_later(CLOSED_WITHIN_S, writer.transport.abort)
+        return closed
+
     def send(self, request: Any, expect_response: bool = True) -> Any:
         try:
             response = super().send(request, expect_response)

@@ -321,24 +321,37 @@ class Node:
         page = await state.open_follow_ups(seq, limit)
         return [(seq, follow_up, partial(state.close_follow_up, seq)) for seq, follow_up in page]
 
-    async def post(self, command: Command, request_sha256: str, actor: str, *, dry_run: bool = False) -> AnyResponse:
-        """Decide one command. Every response but ``Failed`` is final."""
+    async def post(
+        self,
+        command: Command,
+        request_sha256: str,
+        actor: str,
+        *,
+        dry_run: bool = False,
+        games: frozenset[str] | None = None,
+    ) -> AnyResponse:
+        """Decide one command. Every response but ``Failed`` is final. ``games``: see ``CommandRequest``."""
         group = RequestGroup(1)
-        request = CommandRequest(command, request_sha256, actor, group, dry_run=dry_run)
+        request = CommandRequest(command, request_sha256, actor, group, dry_run=dry_run, games=games)
         self._submit(request)
         await group.done
         return request.response
 
     async def post_many(
-        self, commands: Sequence[tuple[Command, str]], actor: str, *, dry_run: bool = False
+        self,
+        commands: Sequence[tuple[Command, str]],
+        actor: str,
+        *,
+        dry_run: bool = False,
+        games: frozenset[str] | None = None,
     ) -> list[AnyResponse]:
         """Decide many commands. The responses are in the order of the commands; the commands of one wallet are
-        decided in that order."""
+        decided in that order. ``games``: see ``CommandRequest``."""
         if not commands:
             return []
         group = RequestGroup(len(commands))
         requests = [
-            CommandRequest(command, request_sha256, actor, group, dry_run=dry_run)
+            CommandRequest(command, request_sha256, actor, group, dry_run=dry_run, games=games)
             for command, request_sha256 in commands
         ]
         return await self._responses_to(requests, group)

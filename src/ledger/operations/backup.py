@@ -4,8 +4,9 @@ Invariants:
 (1) each file is copied under one read snapshot of it, so the copy is consistent while the service writes;
 (2) the caches (state, read model) are copied before the log, so none of them is ahead of the copied log: a start
     refuses a state that is. Events that only the log has are replayed;
-(3) the keys are copied after the log: each event's private texts have their key in the copy. Only this user can read
-    the copies of keys. A master key that is not in the folder is not copied;
+(3) the keys are copied after the log: each event's private texts have their key in the copy. A master key that is not
+    in the folder is not copied. Only this user can read the copy, also while it is written: it has keys, and every
+    user's money;
 (4) DEST is missing, or a whole, fsynced copy: the copy is written to a sibling folder and renamed. The next run
     deletes the sibling folder of a killed one; a lock distinguishes it from the folder of a running one.
 
@@ -79,7 +80,8 @@ def _sibling(dest: Path) -> Iterator[Path]:
             raise FolderUnusable(f"{dest} exists and is not an empty folder: a backup never overwrites")
         if not dest.parent.is_dir():
             raise FolderUnusable(f"there is no folder {dest.parent}: create it, or mount it, first")
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)  # one that a killed run left may be older than this rule
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise FolderUnusable(f"no backup can be written at {dest}: {error.strerror}") from error
@@ -109,8 +111,7 @@ def _copy(data: Path, folder: Path, progress: Callable[[int, int], None]) -> Cop
     left_out = []
     for name in names:
         try:
-            if name in _SECRET:
-                os.close(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            os.close(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             if name == MASTER_KEY:
                 _copy_text(data / name, folder / name)
             else:

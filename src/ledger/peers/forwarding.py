@@ -119,7 +119,14 @@ class _Group:
 def _dry_run_of(request: Request) -> Request:
     """A dry run finds the command's event if there is one, and never writes one."""
     assert isinstance(request, CommandRequest)
-    return CommandRequest(request.command, request.request_sha256, request.actor, RequestGroup(1), dry_run=True)
+    return CommandRequest(
+        request.command,
+        request.request_sha256,
+        request.actor,
+        RequestGroup(1),
+        dry_run=True,
+        games=request.games,
+    )
 
 
 class _Queue:

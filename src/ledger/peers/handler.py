@@ -64,7 +64,12 @@ def _copy_of(request: Request, group: RequestGroup) -> Request:
     match request:
         case CommandRequest():
             return CommandRequest(
-                request.command, request.request_sha256, request.actor, group, dry_run=request.dry_run
+                request.command,
+                request.request_sha256,
+                request.actor,
+                group,
+                dry_run=request.dry_run,
+                games=request.games,
             )
         case LookupRequest():
             return LookupRequest(request.user_id, request.command_id, group)

@@ -37,6 +37,7 @@ from ledger.files import sync
 from ledger.ports import NewRecord
 from ledger.sqlite.log_file import (
     FORMAT,
+    INSERT_APPEND,
     INSERT_META,
     SCHEMA,
     SELECT_ASSETS,
@@ -51,7 +52,6 @@ from ledger.sqlite.log_file import (
 )
 from ledger.sqlite.wal import limit_wal, shrink_wal, wal_of
 
-_INSERT: Final = "INSERT INTO append(partition, first_seq, last_seq, records) VALUES (?,?,?,?)"
 # Up to this many appends are committed by one statement in autocommit: the GIL changes hands twice instead of eight
 # times, and under load each change costs up to a switch interval. The guard replaces the check for other writers
 # inside the transaction. Chosen: one statement is compiled for each number.
@@ -341,7 +341,7 @@ class SqliteEventLog:
                 writer.execute("ROLLBACK")
                 raise stale
             for row in batch.rows:
-                writer.execute(_INSERT, row)
+                writer.execute(INSERT_APPEND, row)
         except LogDamaged as error:  # the writer then reads the log, and names the damage
             self._roll_back()
             raise StaleHead(f"another program changed the log {self._path}: {error}") from error

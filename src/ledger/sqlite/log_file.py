@@ -53,6 +53,7 @@ SCHEMA: Final = (
         BEGIN SELECT RAISE(ABORT, 'an append is never changed'); END""",
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL)",
 )
+INSERT_APPEND: Final = "INSERT INTO append(partition, first_seq, last_seq, records) VALUES (?,?,?,?)"
 INSERT_META: Final = "INSERT INTO meta VALUES ('format', ?), ('partitions', ?)"
 SELECT_TABLES: Final = "SELECT value FROM meta WHERE key = 'tables'"
 SELECT_MONEY_RULES: Final = "SELECT value FROM meta WHERE key = 'money_rules'"

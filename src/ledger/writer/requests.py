@@ -56,6 +56,12 @@ class Refused(Struct, frozen=True, gc=False):
     rejection: Rejection
 
 
+class OtherGame(Struct, frozen=True, gc=False):
+    """The command is about a bet of ``game``, which is none of its sender's games. Nothing was written."""
+
+    game: str
+
+
 class IdReused(Struct, frozen=True, gc=False):
     """The command_id belongs to another command; ``fields`` are the names of the fields that differ."""
 
@@ -77,7 +83,7 @@ class WalletRead(Struct, frozen=True, gc=False):
     position: Position
 
 
-AnyResponse = Accepted | DryRunAccepted | Refused | IdReused | Failed | WalletRead | None
+AnyResponse = Accepted | DryRunAccepted | Refused | OtherGame | IdReused | Failed | WalletRead | None
 """None: the command or the outcome that was looked up does not exist."""
 
 
@@ -132,10 +138,19 @@ class Request:
 
 
 class CommandRequest(Request):
-    __slots__ = ("actor", "command", "command_key", "dry_run", "item_keys", "request_sha256")
+    """``games``: the sender may settle and cancel the bets of these games only; None: of all."""
+
+    __slots__ = ("actor", "command", "command_key", "dry_run", "games", "item_keys", "request_sha256")
 
     def __init__(
-        self, command: Command, request_sha256: str, actor: str, group: RequestGroup, *, dry_run: bool = False
+        self,
+        command: Command,
+        request_sha256: str,
+        actor: str,
+        group: RequestGroup,
+        *,
+        dry_run: bool = False,
+        games: frozenset[str] | None = None,
     ) -> None:
         user_id = self.user_id = command.user_id
         self.group = group
@@ -148,6 +163,7 @@ class CommandRequest(Request):
         self.request_sha256 = request_sha256
         self.actor = actor
         self.dry_run = dry_run
+        self.games = games
 
 
 class LookupRequest(Request):

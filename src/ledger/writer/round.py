@@ -22,14 +22,15 @@ from typing import Final, NamedTuple
 
 from ledger.core.bet_events import PeriodCancelled, ResultRecorded
 from ledger.core.case import Case
+from ledger.core.commands import CancelBet, SettleBet
 from ledger.core.consequences import CAUSES, consequences_of, decide_own_grant
 from ledger.core.decide import decide, expire
 from ledger.core.events import Event
 from ledger.core.evolve import balances_follow, evolve
 from ledger.core.follow_up_commands import AnyFollowUp, ResolvePeriod, WalletFollowUp
 from ledger.core.follow_ups import CONCLUDED, decide_follow_up, fits, follow_up_of, item_needed_by
-from ledger.core.games.rules import RuleBook
-from ledger.core.items import Item, OpenBet, Outcome, bet_key, period_key
+from ledger.core.games.rules import EXTERNAL_GAME, RuleBook
+from ledger.core.items import Bet, Item, OpenBet, Outcome, bet_key, period_key
 from ledger.core.money import Assets
 from ledger.core.position import Position
 from ledger.core.record import Head, encode, sha256_hex
@@ -46,6 +47,7 @@ from ledger.writer.requests import (
     Failed,
     FollowUpRequest,
     LookupRequest,
+    OtherGame,
     OutcomeRequest,
     Refused,
     Request,
@@ -219,6 +221,11 @@ class RoundDecider:
             decided.responses.append((request, failed[request.user_id]))
             return True
         state, command, user_id = self._state, request.command, request.user_id
+        if request.games is not None:
+            game = self._game_of_bet(request)
+            if game is not None and game not in request.games:
+                decided.responses.append((request, OtherGame(game)))
+                return True
         seq = state.get(request.command_key)
         if seq is not None:
             assert isinstance(seq, int), (request.command_key, seq)
@@ -259,6 +266,16 @@ class RoundDecider:
         if has_timers(after):  # money that came back to an expired grant, a hold that began expired
             self._expire_due(decided, after)
         return True
+
+    def _game_of_bet(self, request: CommandRequest) -> str | None:
+        """The game of the open bet that the command would end; None: it would end none. The state does not keep the
+        game of a bet that has ended."""
+        if not isinstance(request.command, CancelBet | SettleBet):
+            return None
+        bet = self._state.item(request.user_id, bet_key(request.command.bet_id))
+        if not isinstance(bet, Bet) or bet.status != "open":
+            return None
+        return EXTERNAL_GAME if bet.of_game is None else bet.of_game.game
 
     def _dry_run(
         self, decided: Round, request: CommandRequest, wallet: Wallet, items: dict[str, Item | None]

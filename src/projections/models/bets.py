@@ -38,6 +38,7 @@ from projections.tables.tables import Tables
 class BetRow(Row):
     table = "bet"
     key_length = 2
+    in_log_order = True
     # One index for the list and for all its filters: each is answered from the index alone, at worst from all entries
     # of the user. An index for each filter would cost every bet three more pages.
     indexes: ClassVar = {

@@ -217,6 +217,10 @@ class Wagering(Struct, gc=False):
     remaining: Annotated[AmountOrZero, Meta(description="What is still to be staked", examples=[40_000])]
 
 
+def wagering(required: int, done: int) -> Wagering:
+    return Wagering(required, done, max(required - done, 0))
+
+
 class FirstDeposit(Struct, gc=False):
     """The wallet's first deposit."""
 
@@ -263,14 +267,14 @@ def assets_statement(tables: Tables, _: Conditions) -> Select[Any]:
 def document(row: Sequence[Any], assets: Rows) -> Wallet:
     """Of the fields of a ``WalletRow``, and the rows of ``assets_statement``."""
     user_id, status, opened_at_us, referrer_id, order_id, asset, amount, position, time_us = row
-    balances, limits, wagering = {}, {}, {}
+    balances, limits, wagered = {}, {}, {}
     for name, _, cash, bonus, held, credit_limit, *maxima, since, required, staked in assets:
         balances[name] = available(cash, bonus, held, credit_limit)
         limits[name] = Limits(credit_limit, *maxima)
         if since is not None:
-            wagering[name] = Wagering(required, int(staked), max(required - int(staked), 0))
+            wagered[name] = wagering(required, int(staked))
     first = None if order_id is None else FirstDeposit(order_id, asset, amount, position, time_us)
-    return Wallet(user_id, status, opened_at_us, referrer_id, balances, limits, first, wagering or UNSET)
+    return Wallet(user_id, status, opened_at_us, referrer_id, balances, limits, first, wagered or UNSET)
 
 
 WALLET: Final = UserRead(Query(assets_statement), lambda user, rows: document(user.wallet, rows))

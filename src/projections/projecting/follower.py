@@ -30,9 +30,10 @@ writers.
 """
 # Chosen: an event is visible about 10 ms after it was acknowledged, and an idle follower uses almost no CPU.
 _BUSY_PAUSE_S: Final = 0.004
-_LOADED_PAUSE_S: Final = 0.04
+_LOADED_PAUSE_S: Final = 0.06
 """Under load. A transaction costs as much as dozens of events, and a row that changes often is written once per
-batch, so large batches cost less per event. Chosen: far within the 150 ms in which an event becomes visible."""
+batch, so large batches cost less per event. Chosen: with the 40 ms that folding takes under full load, within the
+150 ms in which an event becomes visible."""
 _LOADED_EVENTS_PER_S: Final = 600
 """This rate or more, since the batch before, is load: one client that sends one command after another. Chosen: three
 events within ``_BUSY_PAUSE_S``, so that a client who waits to see its own command waits 4 ms."""

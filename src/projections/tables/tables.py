@@ -121,9 +121,14 @@ class Tables:
         return self.of[kind]
 
     def _table(self, kind: type[Row]) -> Table:
-        # SQLite keeps a row in its primary key's tree: one tree less to write, and a user's rows lie together.
+        # SQLite keeps a row in the tree of its primary key: one tree less to write, and a user's rows lie together.
+        # Rows in the order of the log are in a tree of their own, which grows at its end.
         table = Table(
-            f"{kind.table}_g{self.generation}", self.metadata, _partition(), *_columns(kind), sqlite_with_rowid=False
+            f"{kind.table}_g{self.generation}",
+            self.metadata,
+            _partition(),
+            *_columns(kind),
+            sqlite_with_rowid=kind.in_log_order,
         )
         if kind.month_of is not None:
             table.info[MONTH_OF] = kind.month_of
