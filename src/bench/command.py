@@ -24,6 +24,7 @@ NAMES = (
     "reads",
     "history",
     "visible",
+    "distribution",
     "lag",
     "memory",
     "startup",

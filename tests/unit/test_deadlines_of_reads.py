@@ -23,7 +23,7 @@ VALUES: Final = {
     "name": "staked_day",
     "position": f"{HERE}:1",
     "game": "wingo_30s",
-    "period": "20261123T130000Z",
+    "period": "20241004T120000Z",
 }
 NEEDED: Final = {
     "/v1/events": f"partition={HERE}",
@@ -51,7 +51,7 @@ OPERATION: Final = ("/", "/healthz", "/readyz", "/schema", "/schema/", "/schema/
 
 def target_of(path: str, query: type[Any]) -> str:
     target = path
-    for name in ("user_id", "command_id", "name", "position"):
+    for name in VALUES:
         target = target.replace(f"{{{name}}}", VALUES[name])
     target = target.replace("{bet_id}", "b1")
     for name in ("hold_id", "transfer_id", "order_id"):

@@ -107,6 +107,17 @@ class Visible(Struct, frozen=True, kw_only=True, tag=True):
     seed: int = 0
 
 
+class Distribution(Struct, frozen=True, kw_only=True, tag=True):
+    """See `freshness.distribution`."""
+
+    port: int
+    per_s: float
+    limit_s: float
+    waits: bool
+    tag: str
+    seed: int = 0
+
+
 class Arrivals(Struct, frozen=True, kw_only=True, tag=True):
     """See `freshness.arrivals`; answered with ``following``, too."""
 
@@ -186,7 +197,7 @@ class Failed(Struct, frozen=True, tag=True):
 
 
 Load = Bets | OpenWallets | FillPlayers | FillLong | WalletReads | ReadEach | MixedReads
-Followed = HistoryPages | Visible | CatchUp
+Followed = HistoryPages | Visible | Distribution | CatchUp
 Alone = Commits | CommandLoop | BareSends | Grow | BareLoop | Verification | Folding
 Job = Load | Followed | Arrivals | Alone
 Reply = Done | Failed
@@ -197,7 +208,7 @@ def run(job: Job) -> Done:
     match job:
         case Bets() | OpenWallets() | FillPlayers() | FillLong() | WalletReads() | ReadEach() | MixedReads():
             return Done(_load(job))
-        case HistoryPages() | Visible() | CatchUp():
+        case HistoryPages() | Visible() | Distribution() | CatchUp():
             return Done(_followed(job))
         case Arrivals():
             from bench.load import freshness as following
@@ -276,6 +287,15 @@ def _followed(job: Followed) -> Slice:
                 tag=job.tag,
                 seed=job.seed,
                 read_port=job.read_port,
+            )
+        case Distribution():
+            return following.distribution(
+                job.port,
+                per_s=job.per_s,
+                limit_s=job.limit_s,
+                waits=job.waits,
+                tag=job.tag,
+                seed=job.seed,
             )
         case CatchUp():
             return following.catch_up(job.port)

@@ -59,6 +59,13 @@ _BET = (
     b'{"type":"place_bet","command_id":"c-%s-%07d","user_id":"w-%07d","bet_id":"b-%s-%07d","game":"external",'
     b'"period":"20261101-0042","selection":"red","asset":"INR","stake":1}'
 )
+GAME = "wingo_10m"
+"""The game of ``period_bets``: the longest of the built-in ones, so that a slice fits into one period."""
+_SELECTIONS = (b"red", b"green", b"violet", b"big", b"small", b"odd", b"even", b"number:3", b"red+number:7")
+_PERIOD_BET = (
+    b'{"type":"place_bet","command_id":"c-%s-%07d","user_id":"w-%07d","bet_id":"b-%s-%07d","game":"%s",'
+    b'"period":"%s","selection":"%s","asset":"INR","stake":1}'
+)
 _OPEN = b'{"type":"open_wallet","command_id":"open","user_id":"w-%07d"}'
 _DEPOSIT = (
     b'{"type":"deposit","command_id":"deposit","user_id":"w-%07d","order_id":"o-1","asset":"INR","amount":'
@@ -164,6 +171,14 @@ def bets(tag: str, wallets: Iterable[int]) -> Iterator[bytes]:
     """One ``place_bet`` for each of ``wallets``. ``tag`` (letters and digits) makes the ids of this slice its own."""
     name = tag.encode()
     return (_BET % (name, at, wallet, name, at) for at, wallet in enumerate(wallets))
+
+
+def period_bets(tag: str, wallets: Iterable[int], period: str) -> Iterator[bytes]:
+    """The same on this period of ``GAME``, on one selection after the other."""
+    name, game = tag.encode(), GAME.encode()
+    for at, wallet in enumerate(wallets):
+        selection = _SELECTIONS[at % len(_SELECTIONS)]
+        yield _PERIOD_BET % (name, at, wallet, name, at, game, period.encode(), selection)
 
 
 def openings(first: int, end: int, *, with_bet: bool) -> list[list[bytes]]:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import time
 from array import array
 from collections.abc import Coroutine, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from typing import Any
 
@@ -29,9 +31,14 @@ LOOK_EVERY_S = 0.05
 CAUGHT_UP_S_MAX = 120.0
 """How long the follower may take to catch up. Chosen: far above what it ever took."""
 CONNECTIONS = 32
+BETTING = 20
+"""Bets in each batch on a period: 50 reads of its distribution a second. Chosen: far more than a feed needs."""
 ARRIVING = 100
 """Commands in each arriving batch: at 10,000 commands a second, one every 10 ms."""
 
+_TEN_MINUTES = timedelta(minutes=10)
+_MARGIN_S = 20.0
+"""The game stops taking bets 5 s before the period's end; a slow machine may need longer for a slice."""
 _EVENTS = "stakelog_read_model_lag_events{"
 _SECONDS = "stakelog_read_model_lag_seconds{"
 _METRICS = bodies.get("/metrics")
@@ -64,11 +71,22 @@ class _Position(Struct):
     position: str
 
 
+class _Accepted(Struct):
+    result: _Position
+    status: int
+
+
+class _Period(Struct):
+    distribution: list[msgspec.Raw]
+
+
 class _AsOf(Struct):
     as_of: _Position
 
 
 _position: msgspec.json.Decoder[_Position] = msgspec.json.Decoder(_Position)
+_accepted: msgspec.json.Decoder[list[_Accepted]] = msgspec.json.Decoder(list[_Accepted])
+_period: msgspec.json.Decoder[_Period] = msgspec.json.Decoder(_Period)
 _as_of: msgspec.json.Decoder[_AsOf] = msgspec.json.Decoder(_AsOf)
 
 
@@ -141,6 +159,50 @@ def visible(
             return slice_of(len(took_s), perf_counter() - began, took_s)
 
     return uvloop.run(run())
+
+
+def distribution(port: int, *, per_s: float, limit_s: float, waits: bool, tag: str, seed: int) -> Slice:
+    """Batches of ``BETTING`` bets on one period at an even pace; after each, a read of what was bet on the period.
+
+    ``waits``: with ``min_position`` of the batch's last bet, so a latency is how long a distribution lacks a bet;
+    else without, as the yardstick. Begins where the period leaves enough time. Raises BenchError.
+    """
+    count = int(per_s * limit_s)
+    wallets = bodies.picks("uniform", count, seed)
+    period = _period_with(limit_s + _MARGIN_S)
+    posts = bodies.batches(bodies.period_bets(tag, wallets, period), BETTING)
+    path = f"/v1/games/{bodies.GAME}/periods/{period}"
+
+    async def run() -> Slice:
+        took_s = array("d")
+        async with pool(port, CONNECTIONS) as posting, pool(port, CONNECTIONS) as reading:
+
+            async def one(post: bytes) -> None:
+                async with posting.client() as client:
+                    *_, last = _accepted.decode(await client.ask(post))
+                    position = last.result.position
+                async with reading.client() as client:
+                    target = f"{path}?min_position={position}&timeout_ms=10000" if waits else path
+                    answer = await client.ask(bodies.get(target))
+                    took_s.append(client.took_s)
+                    if not _period.decode(answer).distribution:
+                        raise BenchError("a period with bets has no distribution")
+
+            began = perf_counter()
+            await _paced(per_s / BETTING, (one(post) for post in posts))
+            return slice_of(len(took_s) * BETTING, perf_counter() - began, took_s)
+
+    return uvloop.run(run())
+
+
+def _period_with(left_s: float) -> str:
+    """The running period of ``bodies.GAME``; the next one, after a wait, if it ends in less than ``left_s``."""
+    now = datetime.now(UTC)
+    start = now.replace(minute=now.minute // 10 * 10, second=0, microsecond=0)
+    if (start + _TEN_MINUTES - now).total_seconds() < left_s:
+        start += _TEN_MINUTES
+        time.sleep((start - now).total_seconds() + 0.1)
+    return start.strftime("%Y%m%dT%H%M%SZ")
 
 
 def arrivals(

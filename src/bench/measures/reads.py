@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from bench.figures import Bound, Row, Slice, Target, ratio_of, summary_of
 from bench.lab import programs
-from bench.lab.jobs import Arrivals, BareLoop, Folding, HistoryPages, Visible, WalletReads
+from bench.lab.jobs import Arrivals, BareLoop, Distribution, Folding, HistoryPages, Visible, WalletReads
 from bench.lab.one_node import Lab, Plan
 from bench.lab.programs import Program
 from bench.load import bodies
@@ -20,6 +20,7 @@ from bench.report import load_text, page_text, rate_text, three_figures
 # From the promises of the project.
 OF_BARE_ROUTE = Target(Bound.AT_LEAST, 0.6, "×")
 PAGE_P95 = Target(Bound.AT_MOST, 10, " ms")
+DISTRIBUTION_P99 = Target(Bound.AT_MOST, 500, " ms")
 VISIBLE_P99 = Target(Bound.AT_MOST, 150, " ms")
 REBUILD_RATE = Target(Bound.AT_LEAST, 60_000, "/s")
 
@@ -27,6 +28,8 @@ READ_CONNECTIONS = 64
 READS: tuple[What, ...] = ("wallet", "history", "stats")
 COMMANDS_PER_S = 500
 """The pace at which commands must soon be visible. From the promise."""
+BETS_PER_S = 1_000
+"""The pace at which what was bet on a period must be at most ``DISTRIBUTION_P99`` old. From the promise."""
 PEAK_SHARE = 0.5
 PEAK_S = 1.0
 SLOW_S_MAX = 30.0
@@ -60,6 +63,7 @@ def steps(plan: Plan) -> dict[str, int]:
         "reads": (len(READS) + 1) * plan.pairs,
         "history": 1 + 2 * len(PAGES),
         "visible": 2 * plan.few_pairs,
+        "distribution": 2 * plan.few_pairs,
         "lag": 2 * plan.few_pairs,
         "rebuild": 2 * plan.few_pairs,
         "fold": 2 * plan.few_pairs,
@@ -186,6 +190,40 @@ def visible(lab: Lab) -> list[Row]:
     ]
 
 
+def distribution(lab: Lab) -> list[Row]:
+    """How old what was bet on a running period is, while 1,000 bets a second arrive on it."""
+    taken: dict[bool, list[Slice]] = {True: [], False: []}
+    for turn in range(lab.plan.few_pairs):
+        for waits in (True, False):
+            lab.say(f"reads of a distribution{'' if waits else ', without waiting'}, {turn + 1}")
+            number = lab.number()
+            taken[waits].append(
+                lab.generator.ask(
+                    Distribution(
+                        port=lab.read.port,
+                        per_s=BETS_PER_S,
+                        limit_s=lab.plan.paced_s,
+                        waits=waits,
+                        tag=f"s{number}",
+                        seed=number,
+                    )
+                )
+            )
+            lab.step()
+    mine, other = summary_of(taken[True]), summary_of(taken[False])
+    return [
+        Row(
+            "distribution",
+            f"distribution with a bet after its response, {three_figures(mine.rate)} bets/s",
+            page_text(mine),
+            f"a read that need not wait {page_text(other)}",
+            target=DISTRIBUTION_P99,
+            judged=mine.p99_ms,
+            figures={"per_s": BETS_PER_S, "ours": mine, "beside": other},
+        )
+    ]
+
+
 def lag(lab: Lab) -> list[Row]:
     """How far the follower falls behind while commands arrive at half of the rate that the service takes at most."""
     service = lab.read
@@ -294,6 +332,7 @@ OF_READ_LOG: dict[str, Callable[[Lab], list[Row]]] = {
     "reads": reads,
     "history": history,
     "visible": visible,
+    "distribution": distribution,
     "lag": lag,
 }
 OF_WIDE_LOG: dict[str, Callable[[Lab], list[Row]]] = {"rebuild": rebuild, "fold": fold}
