@@ -33,6 +33,7 @@ from schemas.generate.client_code import CLIENT_FILES, client_code
 from schemas.generate.client_code import FOLDER as CLIENT
 from schemas.generate.commands_page import commands_page
 from schemas.generate.document import document
+from schemas.generate.game_pages import GAME_PAGES, game_pages
 from schemas.generate.roles_page import roles_page
 from schemas.generate.scenario import PARTITIONS, REFUSED, REFUSED_AT_S, RULES, SCENARIO, SECOND_US, START_US, Step
 
@@ -41,6 +42,7 @@ ELSEWHERE: Final = {
     "document.json": Path(__file__).parents[2] / "src" / "api" / "openapi" / "document.json",
     "commands.md": Path(__file__).parents[2] / "docs" / "commands.md",
     "roles.md": Path(__file__).parents[2] / "docs" / "roles.md",
+    **{f"games/{name}": Path(__file__).parents[2] / "docs" / "games" / name for name in GAME_PAGES},
     **{f"client/{name}": CLIENT / name for name in CLIENT_FILES},
 }
 """Generated files outside ``schemas/``: the document as the service serves it, pages of the documentation, and parts
@@ -130,6 +132,7 @@ def elsewhere() -> dict[str, bytes]:
         "document.json": msgspec.json.encode(document()),
         "commands.md": commands_page().encode(),
         "roles.md": roles_page().encode(),
+        **{f"games/{name}": text.encode() for name, text in game_pages().items()},
         **{f"client/{name}": text.encode() for name, text in client_code().items()},
     }
 

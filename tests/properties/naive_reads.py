@@ -45,8 +45,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import quote, urlencode
+
+from properties import naive_money
 
 Event = Mapping[str, Any]
 Doc = dict[str, Any]
@@ -116,7 +119,16 @@ class NaiveReads:
             },
             "limits": limits,
             "first_deposit": self._first_deposit(user_id),
+            **self._wagering(user_id, assets),
         }
+
+    def _wagering(self, user_id: str, assets: Sequence[str]) -> Doc:
+        events = self._of(user_id)
+        facts = [SimpleNamespace(type=event["type"], data=event["data"]) for event in events]
+        index_of = {_position(event): index for index, event in enumerate(events)}
+        found = {asset: naive_money.wagering(facts, asset, index_of) for asset in assets}
+        asked = {asset: wagering for asset, wagering in found.items() if wagering is not None}
+        return {"wagering": asked} if asked else {}
 
     def balance(self, user_id: str, at_us: int | None = None) -> Doc | NotFound:
         """`at_us` is left out of what is compared where it wasn't asked: now is whenever the answer was given."""
@@ -307,6 +319,7 @@ class NaiveReads:
         bonuses += [
             (event["data"]["asset"], event["data"]["amount"])
             for event in self._not_reversed(user_id, "bonus_granted")
+            + self._not_reversed(user_id, "attendance_claimed")
         ]
         games = [
             {"asset": asset, "game": game, **_played([b for b in bets if (b["asset"], b["game"]) == (asset, game)])}
@@ -477,7 +490,7 @@ class NaiveReads:
                     remaining -= event["data"]["amount"]
         return {
             "grant_id": grant_id,
-            "kind": "deposit" if is_deposit else "grant",
+            "kind": _KIND_OF.get(granted["type"]) or data.get("kind", "grant"),
             "asset": data["asset"],
             "amount": amount,
             "remaining": remaining if self._reversal(granted) is None else 0,
@@ -556,7 +569,13 @@ def _span_of(span: str, time_us: int) -> tuple[int, int]:
 def _grants(event: Event) -> bool:
     """Whether the event grants bonus money."""
     data = event["data"]
-    return event["type"] == "bonus_granted" or bool(event["type"] == "deposited" and data.get("bonus"))
+    return event["type"] in ("bonus_granted", "attendance_claimed") or bool(
+        event["type"] == "deposited" and data.get("bonus")
+    )
+
+
+_KIND_OF: Final = {"deposited": "deposit", "attendance_claimed": "attendance"}
+"""Type of an event → the kind of the grant that it makes."""
 
 
 def _taken(placed: Event, grant_id: str) -> int:

@@ -26,6 +26,7 @@ from ledger.core.money import AMOUNT_MAX
 from ledger.core.position import partition_of
 from ledger.core.wallet import DAY_US
 from ledger.writer.requests import Accepted, Refused
+from properties.scenarios import book_of_money
 from unit.given import SECOND_US
 from unit.node_in_memory import World, request_sha256
 
@@ -51,8 +52,9 @@ WEIGHTS: Final = {
     "hold": 7,
     "capture_hold": 3,
     "release_hold": 2,
-    "transfer": 6,
+    "transfer": 14,
     "grant_bonus": 4,
+    "claim_attendance": 4,
     "adjust": 2,
     "propose_adjustment": 3,
     "approve_adjustment": 2,
@@ -62,7 +64,8 @@ WEIGHTS: Final = {
     "freeze_wallet": 1,
     "unfreeze_wallet": 3,
     "close_wallet": 1,
-    "whale": 3,
+    "set_agent_level": 1,
+    "whale": 6,
 }
 STEPS_US: Final = (0, 0, 1, 1_000, SECOND_US, 3_600 * SECOND_US, 3_600 * SECOND_US, DAY_US)
 EXPIRIES_US: Final = (None, None, None, -1, SECOND_US, 3_600 * SECOND_US, DAY_US)
@@ -70,6 +73,16 @@ SPELLINGS: Final = ("{}", "{}", "{}", "a/{}", "{}%2F?x=1", '"{}\\', "#{}&+=;", "
 PERIODS: Final = ("p1", "p2", "P2", "round 7/ü", "")
 SELECTIONS: Final = ("red", "", "größer", 'a "b" \\', "🪔")
 PERIOD_US: Final = 30 * SECOND_US
+MONEY: Final = {
+    "INR": {
+        "first_deposit": [[100, 30], [1_000, 200]],
+        "attendance": [7, 20],
+        "attendance_needs_deposit": 50,
+        "bonus_expires_after_s": 40_000,
+    },
+    "GOLD": {"first_deposit": [[10, 5]], "attendance": [3], "wagering": {"deposit": 1, "bonus": 2}},
+}
+"""The rules of money flows. No registration: the mayfly could not be closed."""
 GRANTERS: Final = "op:2"
 """Approves what others propose."""
 
@@ -101,7 +114,7 @@ def make_scenario(seed: int, *, commands: int = 400, partitions: int = 3) -> Sce
 
 
 async def play_scenario(seed: int, *, commands: int = 400, partitions: int = 3) -> Scenario:
-    driver = _Driver(Random(seed), await World(partitions=partitions).start())
+    driver = _Driver(Random(seed), await World(partitions=partitions, rules=book_of_money(MONEY)).start())
     await driver.begin()
     while driver.posted < commands:
         await driver.live_on()
@@ -311,6 +324,8 @@ class _Driver:
                 return self.of(kind, wallet, **names, **some)
             case "grant_bonus":
                 return self.of(kind, wallet, grant_id=f"g{wallet.new_id('grant')}", **some, **self.expiry())
+            case "claim_attendance":
+                return self.of(kind, wallet, asset=asset)
             case "adjust":
                 some["amount"] *= chance.choice((1, 1, -1))
                 return self.of(kind, wallet, **some, reason="put right")
@@ -323,6 +338,8 @@ class _Driver:
                 return self.of(kind, wallet, position=self.some_of(wallet.reversible), reason="charged back")
             case "set_limits":
                 return self.of(kind, wallet, asset=chance.choice((asset, "USDT")), **self.limits())
+            case "set_agent_level":
+                return self.of(kind, wallet, level=chance.randint(0, 2))
             case _:
                 return self.of(kind, wallet, reason="under review")
 
@@ -340,7 +357,7 @@ class _Driver:
         """Some limits, seldom so tight that nothing goes any more."""
         some = {
             "credit_limit": (None, 0, 50, 500),
-            "balance_max": (None, None, 0, 5_000, 20_000),
+            "balance_max": (None, 0, 0, 5_000, 20_000),
             "stake_max_per_day": (None, None, 0, 2_000),
             "withdrawal_max_per_day": (None, 500, 2_000),
         }

@@ -327,9 +327,9 @@ def test_a_deposit_after_enough_was_staked_begins_a_new_window() -> None:
 
 
 def test_a_cancelled_bet_of_an_earlier_window_takes_nothing_from_this_one() -> None:
-    scene = scene_of(wagering={"deposit": 1}).given(open_wallet(), deposit(100), place_bet(100), deposit(30, "o2"))
-    scene.given(place_bet(5, "b2"), cancel_bet("b1"))
-    assert wagering_of(scene) == Wagering(2, 30, 5)
+    scene = scene_of(wagering={"deposit": 1}).given(open_wallet(), deposit(100), place_bet(100), deposit(300, "o2"))
+    scene.given(place_bet(150, "b2"), cancel_bet("b1"))
+    assert wagering_of(scene) == Wagering(2, 300, 150)
 
 
 def test_a_bet_from_before_any_wagering_counts_in_no_window() -> None:

@@ -33,6 +33,7 @@ from ledger.core.case import (
     unknown_asset,
 )
 from ledger.core.commands import CancelBet, CancelPeriod, PlaceBet, RecordResult, SettleBet
+from ledger.core.commissions import terms_of
 from ledger.core.events import (
     HOUSE_FEES,
     HOUSE_PAYOUTS,
@@ -44,7 +45,7 @@ from ledger.core.fields import GAME_STREAM
 from ledger.core.games.catalog import KINDS
 from ledger.core.games.payout import fee_of, legs_of
 from ledger.core.games.periods import RESULT_AFTER_US
-from ledger.core.games.rules import EXTERNAL_GAME, Game, Span, span_of
+from ledger.core.games.rules import EXTERNAL_GAME, Game, Span, game_no_longer_played, span_of
 from ledger.core.items import Bet, Outcome, bet_key, period_key, split_payout
 from ledger.core.money import AMOUNT_MAX, in_bounds, is_amount
 from ledger.core.postings import balances_with, draw_on_grants, owned_or_due, pay, return_stake
@@ -153,7 +154,14 @@ def settle_bet(case: Case, command: SettleBet) -> Decision:
         return out_of_range(case, "payout", asset, payout)
     if not in_bounds(owned_or_due(wallet, asset) - bet.stake + payout):
         return total_out_of_range(case, asset)
-    data = BetSettled(bet_id=command.bet_id, metadata=command.metadata, payout=payout)
+    terms = terms_of(wallet, asset, case.rules, case.time_us)
+    data = BetSettled(
+        bet_id=command.bet_id,
+        commission_at_us=None if terms is None else terms.due_at_us,
+        commission_rules=None if terms is None else terms.rules,
+        metadata=command.metadata,
+        payout=payout,
+    )
     if payout == 0:
         return event_of(case, data)
     to_cash, to_bonus = split_payout(bet, payout)
@@ -272,7 +280,7 @@ def _settled_by_result(bet_id: str, bet: Bet) -> Rejection:
 def _ended(case: Case, stream: str, period: str) -> tuple[Game, Span] | Rejection:
     """The game of the stream and the span of its period, once the outcome of the period may come."""
     name = stream.removeprefix(GAME_STREAM)
-    game = case.rules.games.get(name)
+    game = case.rules.games.get(name) or game_no_longer_played(name)
     if game is None:
         return _unknown_game(case, name)
     span = span_of(game, period)

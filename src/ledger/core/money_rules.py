@@ -11,13 +11,12 @@ Invariants:
 
 from collections.abc import Mapping
 from hashlib import sha256
-from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
 
-from ledger.core.fields import REFERRAL_LEVELS
+from ledger.core.fields import AGENT_LEVEL_MAX, REFERRAL_LEVELS
 from ledger.core.money import AMOUNT_MAX, Assets
 from ledger.core.rules_file import (
     WrongRules,
@@ -32,7 +31,6 @@ from ledger.core.rules_file import (
 E9: Final = 1_000_000_000
 """A rate of 100 %."""
 
-AGENT_LEVEL_MAX: Final = 10
 _DELAY_S_MAX: Final = 86_399
 _STEPS_MAX: Final = 366
 """Chosen: an attendance that begins again after a year; far more steps than any ladder has."""
@@ -88,7 +86,8 @@ Money = Mapping[str, MoneyRules]
 """Asset → its rules, where it has any."""
 
 NO_MONEY_RULES: Final = MoneyRules()
-NO_MONEY: Final[Money] = MappingProxyType({})
+NO_MONEY: Final[Money] = {}
+"""A plain dictionary, because the settings are pickled for the processes of a rebuild."""
 
 _canonical: Final = msgspec.json.Encoder(order="sorted").encode
 _decode: Final = msgspec.json.Decoder(dict[str, MoneyRules]).decode

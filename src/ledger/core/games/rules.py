@@ -6,6 +6,7 @@ its rules and its length.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from msgspec import Struct
@@ -104,6 +105,16 @@ def built_in_games() -> dict[str, Game]:
         for rules in KINDS
         for name in (f"{rules}_{length}" for length in BUILT_IN_LENGTHS)
     }
+
+
+@lru_cache(maxsize=256)
+def game_no_longer_played(name: str) -> Game | None:
+    """The game that a name says, by built-in odds: the bets of a game that was taken out of the rules file still need
+    the outcomes of their periods. None if the name has no rules or no length."""
+    rules = name.rpartition("_")[0]
+    if rules not in KINDS or length_s_of_game(name) is None:
+        return None
+    return _game(name, PayTable(rules=rules, odds=dict(KINDS[rules].odds)))
 
 
 def read_rules(text: str, assets: Assets) -> RulesFile:

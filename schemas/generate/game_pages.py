@@ -1,0 +1,204 @@
+"""``docs/games/<rules>.md``: a page for each kind of game, with its odds and exact returns, from the rules."""
+
+from collections import Counter
+from collections.abc import Iterable
+from fractions import Fraction
+from itertools import product
+from typing import Final, NamedTuple
+
+from ledger.core.games.catalog import KINDS
+from ledger.core.games.payout import fee_of, pay_legs
+from ledger.core.games.periods import RESULT_AFTER_US, SECOND_US, issue_of, length_s_of_game, name_of, start_of
+from ledger.core.games.rules import BUILT_IN, BUILT_IN_LENGTHS
+
+
+class _Row(NamedTuple):
+    """Legs that are alike: how they are spelled, when they win, and one of them."""
+
+    legs: str
+    wins_on: str
+    leg: str
+
+
+class _Page(NamedTuple):
+    title: str
+    about: str
+    result: str
+    rows: tuple[_Row, ...]
+    selection: str
+    drawn: str
+
+
+_HALVES: Final = (
+    _Row("`big` · `small`", "5–9 · 0–4", "big"),
+    _Row("`odd` · `even`", "1 3 5 7 9 · 0 2 4 6 8", "odd"),
+)
+_WINGO: Final = (
+    _Row("`number:0` … `number:9`", "that digit", "number:7"),
+    _Row("`green`", "1 3 7 9; on 5 at other odds", "green"),
+    _Row("`red`", "2 4 6 8; on 0 at other odds", "red"),
+    _Row("`violet`", "0 5", "violet"),
+    *_HALVES,
+)
+_K3: Final = (
+    *(_Row(f"`sum:{n}` · `sum:{21 - n}`", "the dice add up to it", f"sum:{n}") for n in range(3, 11)),
+    _Row("`big` · `small`", "a sum of 11–18 · 3–10", "big"),
+    _Row("`odd` · `even`", "an odd · even sum", "odd"),
+    _Row("`pair:11` … `pair:66`", "exactly two of that face; a triple is no pair", "pair:11"),
+    _Row("`pair:11,6` …", "two of the first face and one of the other, in any order", "pair:11,6"),
+    _Row("`triple:111` … `triple:666`", "three of that face", "triple:111"),
+    _Row("`triple`", "three of any face", "triple"),
+    _Row("`set:123` … (ascending)", "these three faces, in any order", "set:123"),
+    _Row("`consecutive`", "1 2 3, 2 3 4, 3 4 5 or 4 5 6, in any order", "consecutive"),
+    _Row("`two:12` … (ascending)", "both faces appear", "two:12"),
+)
+_5D: Final = (
+    _Row("`A:0` … `E:9`", "that digit at that place", "A:7"),
+    _Row("`A:big` · `A:small` … `E:small`", "5–9 · 0–4 at that place", "A:big"),
+    _Row("`A:odd` · `A:even` … `E:even`", "an odd · even digit at that place", "A:odd"),
+    _Row("`sum:big` · `sum:small`", "a sum of 23–45 · 0–22", "sum:big"),
+    _Row("`sum:odd` · `sum:even`", "an odd · even sum", "sum:odd"),
+)
+_OF_TRX_WIX: Final = """\
+The digit is the last decimal digit of
+the hash of a TRON block: the first from the right that is a digit, so each of
+the ten is equally likely. `record_result` has a `proof`, `{"height", "hash", "time_us"}`. The ledger refuses a result
+that is not that digit, and a block from before the period's end, with `invalid_result`; `audit verify` checks both
+again. The game is fair if the block is named in advance: the first one at or after the period's end. Look the height
+up in any TRON explorer, compare its hash and time with the `proof` of the event, and take the digit:
+
+```sh
+printf %s 0000000003f1c6b1a3a2b7c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f7fb | tr -cd 0-9 | tail -c 1   # 7
+```
+"""
+_OF_THE_SERVER: Final = """\
+The game server draws the result and posts it once with
+`record_result`; the ledger proves what it pays, not how it was drawn. A server that commits to its draw in advance
+may keep the commitment in `metadata` of the event.
+"""
+_PAGES: Final = {
+    "wingo": _Page("Wingo", "One digit from 0 to 9.", "7", _WINGO, "big+number:7+green", _OF_THE_SERVER),
+    "trx_wix": _Page(
+        "TrxWix", "Wingo, with the digit from a block of TRON.", "7", _WINGO, "big+number:7+green", _OF_TRX_WIX
+    ),
+    "k3": _Page("K3", "Three dice.", "135", _K3, "sum:9+odd+two:15", _OF_THE_SERVER),
+    "5d": _Page("5D", "Five digits, at the places A to E.", "01234", _5D, "B:1+sum:small", _OF_THE_SERVER),
+}
+GAME_PAGES: Final = tuple(f"{rules}.md" for rules in _PAGES)
+_RESULTS: Final = {"k3": ("123456", 3), "5d": ("0123456789", 5)}
+_STAKE: Final = 1_001
+_START: Final = "20261201T120000Z"
+
+
+def game_pages() -> dict[str, str]:
+    """The name of each page → the page, as Markdown."""
+    assert _PAGES.keys() == KINDS.keys(), "each kind of game has a page"
+    return {f"{rules}.md": _page(rules, page) for rules, page in _PAGES.items()}
+
+
+def _page(rules: str, page: _Page) -> str:
+    table = BUILT_IN.games[f"{rules}_1m"].table
+    won = {row.leg: _won(rules, row.leg) for row in page.rows}
+    named = set().union(*won.values())
+    rows = "".join(_row(rules, row, won[row.leg]) for row in page.rows)
+    halves = {"small", "even", "sum_small", "sum_even", *(f"sum_{n}" for n in range(11, 19))}
+    assert table.odds.keys() - named <= halves, f"no row of {rules} wins at {table.odds.keys() - named}"
+    return f"""\
+# {page.title}
+
+{page.about} Written by `make schemas` from the rules in `src/ledger/core/games`.
+Words: [glossary](../glossary.md). The other games: {_others(rules)}.
+
+Built in as {_list(f"`{rules}_{length}`" for length in BUILT_IN_LENGTHS)}.
+Any length that divides a day can be played: add it to the file that `STAKELOG_RULES` names, as
+`{{"games": {{"{rules}_90s": {{}}}}}}`. The same file changes odds, fee, closing time and bounds of a stake.
+
+## Periods
+
+A period is named by its start in UTC: `{_START}` of `{rules}_1m` is issue {_issue(rules)}.
+It takes bets from its start until {table.close_ms // 1000} s before its end, by the ledger's clock. A result, or
+`cancel_period`, is accepted from {RESULT_AFTER_US // SECOND_US} s after the end, once. It ends every open bet of the
+period: each is paid by the pay table whose digest is on its event, whatever the rules are by then. A cancelled period
+returns each stake with its fee.
+
+## Bets
+
+A selection is one leg, or several joined by `+`. The stake is split equally over them, and the remainder goes to the
+first legs, one unit each. Each leg is settled alone: the fee is floor(its stake × {table.fee_bp} ÷ 10,000), and it
+pays floor((its stake − fee) × odds). Odds include the stake.
+
+| legs | win on | odds | chance | return on the contract amount | return on the stake |
+| --- | --- | --- | --- | --- | --- |
+{rows}
+Example: {_example(rules, page)}
+
+## Result and proof
+
+A result is written as `"{page.result}"`. {page.drawn}
+`GET /v1/events` has the bet, the result and the settlement, each chained to the record before it. The settlement has
+`legs`, `[[leg, stake, payout]]`, and names its result in `cause`. [`audit verify`](../audit.md) computes from the
+result and the pay table, with rules of its own, what each leg pays.
+"""
+
+
+def _row(rules: str, row: _Row, won: Counter[str]) -> str:
+    table = BUILT_IN.games[f"{rules}_1m"].table
+    results = _count(rules)
+    on_contract = Fraction(sum(number * table.odds[kind] for kind, number in won.items()), 100 * results)
+    on_stake = on_contract * Fraction(10_000 - table.fee_bp, 10_000)
+    odds = " · ".join(f"{table.odds[kind] / 100:g}" for kind in won)
+    chances = " · ".join(f"{number:,} of {results:,}" for number in won.values())
+    return f"| {row.legs} | {row.wins_on} | {odds} | {chances} | {_exact(on_contract)} | {_exact(on_stake)} |\n"
+
+
+def _won(rules: str, leg: str) -> Counter[str]:
+    """The kinds of odds at which the leg wins, with the number of results, the most frequent first."""
+    wins = KINDS[rules].wins
+    found = Counter(won for result in _results(rules) if (won := wins(leg, result)) is not None)
+    return Counter(dict(found.most_common()))
+
+
+def _results(rules: str) -> Iterable[str]:
+    symbols, length = _RESULTS.get(rules, ("0123456789", 1))
+    return map("".join, product(symbols, repeat=length))
+
+
+def _count(rules: str) -> int:
+    symbols, length = _RESULTS.get(rules, ("0123456789", 1))
+    return sum(1 for _ in product(symbols, repeat=length))
+
+
+def _exact(share: Fraction) -> str:
+    """In percent: all digits, or as a fraction where they do not end."""
+    percent = share * 100
+    digits = next((n for n in range(9) if (10**n % percent.denominator) == 0), None)
+    if digits is not None:
+        return f"{float(percent):.{digits}f} %"
+    return f"{percent.numerator:,}/{percent.denominator:,} % ≈ {float(percent):.4f} %"
+
+
+def _example(rules: str, page: _Page) -> str:
+    table = BUILT_IN.games[f"{rules}_1m"].table
+    legs = pay_legs(table, page.selection, _STAKE, page.result)
+    paid = ", ".join(f"`{leg}` {stake} → {payout}" for leg, stake, payout in legs)
+    return (
+        f"a stake of {_STAKE:,} on `{page.selection}`, with a fee of {fee_of(table, _STAKE, len(legs))}, and the "
+        f"result {page.result}:\n{paid}; together {sum(leg.payout for leg in legs):,}."
+    )
+
+
+def _issue(rules: str) -> str:
+    start_us, length_s = start_of(_START), length_s_of_game(f"{rules}_1m")
+    assert start_us is not None, _START
+    assert length_s is not None, rules
+    assert name_of(start_us) == _START
+    return f"`{issue_of(KINDS[rules].number, length_s, start_us)}`"
+
+
+def _others(rules: str) -> str:
+    return _list(f"[{page.title}]({name}.md)" for name, page in _PAGES.items() if name != rules)
+
+
+def _list(texts: Iterable[str]) -> str:
+    *all_but_last, last = texts
+    return f"{', '.join(all_but_last)} and {last}"

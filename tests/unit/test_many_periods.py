@@ -1,0 +1,127 @@
+"""Periods of many games at once, at midnight, and of a game that is no longer played."""
+
+from ledger.core.bet_events import BetSettled
+from ledger.core.games.periods import name_of
+from ledger.core.games.rules import BUILT_IN, RuleBook, book_of, read_rules
+from ledger.core.position import partition_of
+from ledger.operations.audit import verify
+from naive_games import paid_legs
+from unit.given import ASSETS, NOON, SECOND_US, deposit, open_wallet, place_bet, record_result
+from unit.node_in_memory import World
+from unit.test_audit import BUILT_IN_TABLES, Lists
+from unit.test_settlement import USERS
+
+PARTITIONS = 4
+STAKE = 1_000
+RESULTS = {"wingo": "7", "k3": "135", "5d": "01234"}
+MIDNIGHT = NOON - NOON % (86_400 * SECOND_US)
+
+
+def period_that_ends_at(game: str, ends_at_us: int) -> str:
+    return name_of(ends_at_us - BUILT_IN.games[game].length_s * SECOND_US)
+
+
+async def settled_bets(world: World) -> dict[tuple[str, str], int]:
+    """(user, bet) → payout of every settlement, once nothing is open."""
+    await world.quiet()
+    found = [(event.user_id, event.data) for event in world.events() if isinstance(event.data, BetSettled)]
+    assert len({(user_id, data.bet_id) for user_id, data in found}) == len(found), "each bet once"
+    await world.assert_true_of_the_log()
+    return {(user_id, data.bet_id): data.payout for user_id, data in found}
+
+
+async def test_periods_of_all_games_that_end_in_one_second_are_settled_each_by_its_own_result() -> None:
+    ends_at_us = MIDNIGHT + 30 * 60 * SECOND_US
+    games = {name: name.rpartition("_")[0] for name in BUILT_IN.games if not name.startswith("trx_wix")}
+    world = await World(PARTITIONS).start()
+    world.clock.now_us = ends_at_us - 10 * SECOND_US
+    for user_id in USERS:
+        await world.given(open_wallet(user_id), deposit(len(games) * STAKE, user_id=user_id))
+        for game, rules in games.items():
+            selection, period = ("A:0" if rules == "5d" else "odd"), period_that_ends_at(game, ends_at_us)
+            await world.given(place_bet(STAKE, game, game=game, period=period, selection=selection, user_id=user_id))
+    world.clock.now_us = ends_at_us + 2 * SECOND_US
+    outcomes = [
+        record_result(RESULTS[rules], period_that_ends_at(game, ends_at_us), game=game)
+        for game, rules in games.items()
+    ]
+    await world.post_many(*outcomes)
+    paid = await settled_bets(world)
+    assert paid.keys() == {(user_id, game) for user_id in USERS for game in games}
+    for (_, game), payout in paid.items():
+        rules = games[game]
+        selection = "A:0" if rules == "5d" else "odd"
+        assert payout == sum(part for _, _, part in paid_legs(rules, selection, STAKE, RESULTS[rules])), game
+    verify(Lists(world.appended.records), tables=BUILT_IN_TABLES)
+    await world.stop()
+
+
+async def test_the_last_period_of_a_day_ends_at_midnight_and_is_settled_on_the_next_day() -> None:
+    world = await World(PARTITIONS).start()
+    world.clock.now_us = MIDNIGHT - 10 * SECOND_US
+    last = period_that_ends_at("wingo_10m", MIDNIGHT)
+    assert last.endswith("T235000Z")
+    await world.given(open_wallet("u1"), deposit(2 * STAKE))
+    await world.given(place_bet(STAKE, "last", game="wingo_10m", period=last, selection="big"))
+    first = place_bet(STAKE, "first", game="wingo_10m", period=name_of(MIDNIGHT), selection="big")
+    assert (await world.refused(first)).code == "period_closed", "it has not begun"
+    world.clock.now_us = MIDNIGHT
+    assert (await world.refused(place_bet(1, "x", game="wingo_10m", period=last, selection="big"))).code == (
+        "period_closed"
+    )
+    await world.given(first)
+    world.clock.now_us = MIDNIGHT + 2 * SECOND_US
+    await world.accepted(record_result("7", last, game="wingo_10m"))
+    assert await settled_bets(world) == {("u1", "last"): 1_960}
+    await world.stop()
+
+
+def rules_with(text: str) -> RuleBook:
+    return book_of(read_rules(text, ASSETS).games)
+
+
+async def test_a_game_that_was_taken_out_of_the_rules_takes_no_bet_and_still_gets_its_outcomes() -> None:
+    """Otherwise its open bets would stay open, and their stakes would be lost."""
+    rules = rules_with('{"games": {"wingo_90s": {"fee_bp": 0}}}')
+    world = await World(PARTITIONS, rules=rules).start()
+    period = name_of(NOON)
+    await world.given(open_wallet("u1"), deposit(2 * STAKE))
+    await world.given(place_bet(STAKE, "b", game="wingo_90s", period=period, selection="big"))
+    table = rules.games["wingo_90s"]
+    world.appended.tables[table.digest] = table.table  # as a node declares at its start
+    world.options["rules"] = rules_with("{}")
+    await world.restart()
+    again = place_bet(STAKE, "c", game="wingo_90s", period=period, selection="big")
+    assert (await world.refused(again)).code == "unknown_game"
+    early = record_result("7", period, game="wingo_90s")
+    assert (await world.refused(early)).code == "period_not_closed"
+    world.clock.now_us = NOON + 92 * SECOND_US
+    assert (await world.refused(record_result("x", period, game="wingo_90s"))).code == "invalid_result"
+    await world.accepted(record_result("7", period, game="wingo_90s"))
+    assert await settled_bets(world) == {("u1", "b"): 2 * STAKE}
+    await world.stop()
+
+
+async def test_a_stream_that_names_no_game_gets_no_outcome() -> None:
+    world = await World(PARTITIONS).start()
+    world.clock.now_us = NOON + 92 * SECOND_US
+    for name in ("roulette_30s", "wingo_7s", "wingo"):
+        assert (await world.refused(record_result("7", name_of(NOON), game=name))).code == "unknown_game"
+    await world.stop()
+
+
+async def test_two_partitions_whose_clocks_differ_take_no_bet_after_the_result() -> None:
+    """The writer of the bets is 3 s behind the one of the result: more than the 2 s that a result waits."""
+    world = await World(PARTITIONS).start()
+    user_id = next(
+        name for name in USERS if partition_of(name, PARTITIONS) != partition_of("game:wingo_30s", PARTITIONS)
+    )
+    await world.given(open_wallet(user_id), deposit(STAKE, user_id=user_id))
+    world.clock.now_us = NOON + 32 * SECOND_US
+    await world.accepted(record_result("7", name_of(NOON)))
+    await world.quiet()
+    behind = world.node.writers[partition_of(user_id, PARTITIONS)]
+    behind._clock = lambda: NOON + 24 * SECOND_US
+    bet = place_bet(1, game="wingo_30s", period=name_of(NOON), selection="big", user_id=user_id)
+    assert (await world.refused(bet)).code == "period_closed"
+    await world.stop()
