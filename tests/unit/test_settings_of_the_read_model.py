@@ -1,5 +1,7 @@
 """Where the read model is: a file, or a database that is named by its URL; what is refused never tells a password."""
 
+import pickle
+
 import pytest
 
 from api.composition.settings import SettingsError, read_settings
@@ -12,6 +14,11 @@ def test_the_default_is_a_file() -> None:
     settings = read_settings({})
     assert (settings.read_model, settings.read_model_replica) == ("sqlite", None)
     assert read_settings({"STAKELOG_READ_MODEL": "sqlite"}) == settings
+
+
+def test_the_processes_of_a_rebuild_get_the_settings() -> None:
+    settings = read_settings({})
+    assert pickle.loads(pickle.dumps(settings)) == settings  # noqa: S301 - our own bytes
 
 
 @pytest.mark.parametrize("url", [PG, MYSQL, "postgresql://[::1]/a", "mysql://db:3307/a?ssl_ca=/etc/ca.pem"])

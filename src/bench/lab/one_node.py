@@ -253,6 +253,7 @@ class Lab(Processes):
         service = self._service("wide")
         first_start_s = service.start()
         time.sleep(0.5)
+        self.settle(service)  # until its follower and check have started
         empty = service.resident_bytes()
         wallets = self.plan.wallets
         for first in range(0, wallets, WALLETS_PER_STEP):

@@ -11,7 +11,6 @@ Invariants:
 
 from collections.abc import Mapping
 from hashlib import sha256
-from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import msgspec
@@ -88,7 +87,8 @@ Money = Mapping[str, MoneyRules]
 """Asset → its rules, where it has any."""
 
 NO_MONEY_RULES: Final = MoneyRules()
-NO_MONEY: Final[Money] = MappingProxyType({})
+NO_MONEY: Final[Money] = {}
+"""A plain dictionary, because the settings are pickled for the processes of a rebuild."""
 
 _canonical: Final = msgspec.json.Encoder(order="sorted").encode
 _decode: Final = msgspec.json.Decoder(dict[str, MoneyRules]).decode
