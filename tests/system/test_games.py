@@ -194,7 +194,7 @@ def many_placed_bets(service: Service) -> tuple[str, Counter[str]]:
             for n in range(50)
         ]
         _, results = call(service, "POST", "/v1/commands/batch", bets)
-        accepted = [bet["user_id"] for bet, result in zip(bets, results, strict=True) if result["status"] == 201]
+        accepted = [str(bet["user_id"]) for bet, result in zip(bets, results, strict=True) if result["status"] == 201]
         placed.update(accepted)
         if len(accepted) == len(bets):
             return period, placed
