@@ -99,7 +99,9 @@ async def _fill(database: Database, tables: Tables) -> None:
     parts: dict[tuple[int, type[Row]], list[Row]] = defaultdict(list)
     for partition, row in rows(Random(1), LINES // 2):
         parts[partition, type(row)].append(row)
-    parts[1, ReferralRow] = [ReferralRow(f"player-{number}", level) for number in range(1_000) for level in (1, 2)]
+    parts[1, ReferralRow] = [
+        ReferralRow(f"player-{number}", level, "") for number in range(1_000) for level in (1, 2)
+    ]
     times_us = [1_700_000_000_000_000, 1_700_000_000_000_000 + LINES * 1_000]
     await database.make_room(tables.generation, {tables[HistoryRow]: times_us})
     async with database.writing() as session:

@@ -45,6 +45,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     paced_s: float
     few_pairs: int
     fold_events: int
+    members: int
     grown_events: int
     sustained_s: float
 
@@ -61,11 +62,13 @@ FULL = Plan(
     paced_s=4.0,
     few_pairs=3,
     fold_events=60_000,
+    members=100_000,
     grown_events=1_000_000,
     sustained_s=60.0,
 )
 """``lines`` of the long history, ``pages`` of it read with each filter, ``few_pairs`` of what takes ``paced_s`` or
-longer, ``fold_events`` folded at a time, ``grown_events`` already in the log of `grown`."""
+longer, ``fold_events`` folded at a time, ``grown_events`` already in the log of `grown`, ``members``
+who earn commissions."""
 QUICK = Plan(
     pairs=2,
     restarts=1,
@@ -78,6 +81,7 @@ QUICK = Plan(
     paced_s=1.0,
     few_pairs=1,
     fold_events=10_000,
+    members=2_000,
     grown_events=20_000,
     sustained_s=1.0,
 )
