@@ -27,6 +27,8 @@ _SECRET: Final = secrets.token_urlsafe(32)
 """Of the client admin, for this run."""
 REPLAYED_PER_S_MIN: Final = 5_000
 """A service that starts on a log without its state replays more records a second than this. Chosen."""
+SAVED_S_MAX: Final = 60.0
+"""How long `grown` waits for that save. Chosen."""
 AFTERWORK_S_MAX = 3.0
 """How long a yardstick waits for the service's afterwork. Chosen; `Lab.unsettled` counts when it was too short."""
 
@@ -208,6 +210,7 @@ class Lab(Processes):
         self.say(f"starting a service that has {events:,} bets to catch up with")
         service.start(programs.READY_TIMEOUT_S + events / REPLAYED_PER_S_MIN)
         self._warm_up(service)
+        self.unsettled += not service.settle(SAVED_S_MAX)  # it saves the state that it has replayed
         return service
 
     @cached_property
