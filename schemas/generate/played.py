@@ -94,6 +94,7 @@ _COMMANDS: Final[tuple[dict[str, Any], ...]] = (
     {"type": "claim_attendance", "asset": "INR"},
     {"type": "freeze_wallet", "reason": "a chargeback is examined"},
     {"type": "unfreeze_wallet", "reason": "the chargeback was withdrawn"},
+    {"type": "set_agent_level", "level": 1},
     {"type": "claim_gift", "code": GIFT},
     {"type": "claim_referral_code", "code": "AGENT-17"},
 )

@@ -32,6 +32,7 @@ def _inr(amount: int) -> dict[str, Any]:
 
 
 _BET: Final[dict[str, Any]] = {"game": "external", "asset": "INR"}
+_USDT_BET: Final[dict[str, Any]] = {"game": "external", "asset": "USDT"}
 GAME: Final = "game:wingo_30s"
 GIFT: Final = "gift:diwali"
 _WINGO: Final[dict[str, Any]] = {"game": "wingo_30s", "period": "20261123T130130Z", "asset": "INR"}
@@ -53,6 +54,13 @@ RULES: Final[dict[str, Any]] = {
             "bonus_expires_after_s": 604_800,
             "wagering": {"deposit": 1, "bonus": 2},
             "withdrawal": {"min": 100_000, "max": 20_000_000, "per_day": 1},
+            "valid_referral": 1_000_000,
+            "invitation": [[1, 3_000]],
+            "commission": {
+                "mode": "per_bet",
+                "rates_e9": [6_000_000, 1_800_000, 540_000],
+                "agents": {"2": [7_000_000, 2_450_000, 857_500]},
+            },
         }
     }
 }
@@ -149,6 +157,7 @@ SCENARIO: Final[tuple[Step, ...]] = (
     _at(76, "alice", "reverse", "undo-1", OPERATOR, position="@fix-2", reason="it was right"),
     _at(77, "frank", "deposit", "pay-1", order_id="dep-1", **_inr(400), bonus=40),
     _at(78, "frank", "reverse", "undo-1", OPERATOR, position="@pay-1", reason="charged back"),
+    _at(79, "alice", "set_agent_level", "agent-1", OPERATOR, level=2),
     # Frozen and thawed; what comes back under a grant that has expired, expires too.
     _at(80, "frank", "freeze_wallet", "freeze-1", OPERATOR, reason="chargeback"),
     _at(81, "frank", "unfreeze_wallet", "thaw-1", OPERATOR, reason="settled"),
@@ -179,6 +188,15 @@ SCENARIO: Final[tuple[Step, ...]] = (
     _at(100, "alice", "place_bet", "bet-11", bet_id="b11", selection="small", stake=7, **_WINGO),
     _at(101, "alice", "cancel_bet", "void-11", bet_id="b11"),
     _at(102, "bob", "place_bet", "bet-1", bet_id="b8", selection="even", stake=50, **_WINGO),
+    # Commissions per bet: carol's stake pays bob and alice, an agent; that of frank pays a wallet that is not open.
+    _at(103, "carol", "deposit", "pay-2", order_id="dep-2", asset="USDT", amount=5_000_003),
+    _at(104, "frank", "deposit", "pay-2", order_id="dep-2", asset="USDT", amount=1_000),
+    _at(105, "carol", "place_bet", "bet-2", bet_id="b2", period="r/6", selection="x", stake=5_000_003, **_USDT_BET),
+    _at(106, "carol", "settle_bet", "lost-2", bet_id="b2", payout=0),
+    _at(107, "frank", "unfreeze_wallet", "thaw-2", OPERATOR, reason="settled again"),
+    _at(108, "frank", "place_bet", "bet-2", bet_id="b2", period="r/6", selection="x", stake=1_000, **_USDT_BET),
+    _at(109, "frank", "settle_bet", "lost-2", bet_id="b2", payout=0),
+    _at(110, "frank", "freeze_wallet", "freeze-3", OPERATOR, reason="chargeback, once more"),
     _at(122, GAME, "record_result", "result-1", period="20261123T130130Z", result="5", metadata={"round": "1"}),
     _at(
         123,

@@ -18,6 +18,7 @@ NAMES = (
     "spread",
     "cost",
     "login",
+    "commissions",
     "grown",
     "sustained",
     "reads",

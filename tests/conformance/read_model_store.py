@@ -64,7 +64,8 @@ ONE_OF_EACH: Final[tuple[Row, ...]] = (
     StatisticsRow("u1", "INR", "", 1, 2, "9" * 40, "4", "5", 6, 7, "8", 9, "10", 11, "12", 13, "14"),
     StandingRow("u1", "INR", 20_000, 19_996, 19_990, AMOUNT_MAX, 1, 0, 0, -AMOUNT_MAX, 7),
     EndedRow("u1", "INR", "week", 20_000, AMOUNT_MAX, 1, 0, 0, -AMOUNT_MAX, 7),
-    ReferralRow("u1", 6, 10**12),
+    ReferralRow("u1", 6, "", 10**12),
+    ReferralRow("u1", 6, "INR", 0, str(10**30)),
     DepositRow(7, "o'1"),
     AccountRow("house/stakes", "INR", "9" * 40, "0"),
     BetRow("u1", "b%1_", "external", "", "a \\ 'b' \"c\"", "INR", 5, "won", 0, 7, 2, 8, INT_MAX),
@@ -444,7 +445,7 @@ class ReadModelStoreContract:
         store = await open_store()
         live = await store.make_generation(1, PARTITIONS, live=True)
         wallets = [WalletRow(name) for name in sorted(f"u{number}" for number in range(11_000))]
-        referrals = [ReferralRow("u1", level) for level in range(1, 7)]
+        referrals = [ReferralRow("u1", level, "") for level in range(1, 7)]
         first = run(0, Checkpoint(), 1, *reversed(wallets), *referrals)
         await store.commit(live.number, [first, run(1, Checkpoint(), 1, WalletRow("stranger"))])
         pages = [page async for page in store.scan(live.number, 0)]
@@ -488,7 +489,7 @@ class ReadModelStoreContract:
         pages = store.scan(live.number, 0)
         seen = [await anext(pages)]
         changed = [WalletRow(f"u{number:05}", "open") for number in range(12_000)]
-        await other.commit(live.number, [run(0, first.after, 2, *changed, ReferralRow("u1", 1))])
+        await other.commit(live.number, [run(0, first.after, 2, *changed, ReferralRow("u1", 1, ""))])
         seen += [page async for page in pages]
         assert [row for _, _, page in seen for row in page] == wallets
         assert {checkpoint.head for checkpoint, _, _ in seen} == {first.after.head}

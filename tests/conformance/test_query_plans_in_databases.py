@@ -14,6 +14,7 @@ from conformance.test_query_plans import ASKED, LINES, OF_ALL_USERS, PARTITIONS,
 from databases import EmptyDatabases, open_database
 from projections.models import ROW_TYPES
 from projections.models.history import HistoryRow
+from projections.models.periods import periods_statement
 from projections.models.referrals import ReferralRow
 from projections.models.wallet_list import wallets_statement
 from projections.storage.common import Statement, ready
@@ -99,7 +100,9 @@ async def _fill(database: Database, tables: Tables) -> None:
     parts: dict[tuple[int, type[Row]], list[Row]] = defaultdict(list)
     for partition, row in rows(Random(1), LINES // 2):
         parts[partition, type(row)].append(row)
-    parts[1, ReferralRow] = [ReferralRow(f"player-{number}", level) for number in range(1_000) for level in (1, 2)]
+    parts[1, ReferralRow] = [
+        ReferralRow(f"player-{number}", level, "") for number in range(1_000) for level in (1, 2)
+    ]
     times_us = [1_700_000_000_000_000, 1_700_000_000_000_000 + LINES * 1_000]
     await database.make_room(tables.generation, {tables[HistoryRow]: times_us})
     async with database.writing() as session:
@@ -143,6 +146,8 @@ def test_a_statement_uses_an_index_and_does_not_sort(
     small: tuple[str, ...] = ("standing_g",) if builder in OF_ALL_USERS else ()
     if builder is wallets_statement:
         small = ("wallet_g", "asset_g", "opened_g")  # a thousand users
+    if builder is periods_statement:
+        small = ("period_g",)  # PostgreSQL joins the page with all 12,500 rows here; not seen on a larger table
     assert not [name for name in read_whole(plan) if not name.startswith(small)], told
     if not SORTED & conditions:
         assert not is_sorted(plan), told

@@ -65,6 +65,7 @@ WEIGHTS: Final = {
     "freeze_wallet": 1,
     "unfreeze_wallet": 2,
     "close_wallet": 1,
+    "set_agent_level": 1,
     "wait": 5,
     "deliver": 9,
     "redeliver": 1,
@@ -188,6 +189,8 @@ def _fields(kind: str, chance: Random, fresh_ids: Iterator[int]) -> dict[str, An
         case "set_limits":
             names = chance.sample(list(LIMITS), chance.choice((0, 1, 1, 2)))
             return {"asset": asset, **{name: chance.choice((None, amount, chance.randint(0, 200))) for name in names}}
+        case "set_agent_level":
+            return {"level": chance.randint(0, 2)}
         case _:
             return {"reason": "r"}
 

@@ -536,6 +536,8 @@ class NaiveLedger:
                 return self._unfreeze_wallet(user_id)
             case "close_wallet":
                 return self._close_wallet(user_id)
+            case "set_agent_level":
+                return _Decision("agent_level_set")
             case "record_result" | "cancel_period":
                 return self._end_period(user_id, command, time_us)
         raise ValueError(f"not a command of this model: {command['type']}")

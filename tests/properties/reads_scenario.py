@@ -52,7 +52,7 @@ WEIGHTS: Final = {
     "hold": 7,
     "capture_hold": 3,
     "release_hold": 2,
-    "transfer": 6,
+    "transfer": 14,
     "grant_bonus": 4,
     "claim_attendance": 4,
     "adjust": 2,
@@ -64,7 +64,8 @@ WEIGHTS: Final = {
     "freeze_wallet": 1,
     "unfreeze_wallet": 3,
     "close_wallet": 1,
-    "whale": 5,
+    "set_agent_level": 1,
+    "whale": 6,
 }
 STEPS_US: Final = (0, 0, 1, 1_000, SECOND_US, 3_600 * SECOND_US, 3_600 * SECOND_US, DAY_US)
 EXPIRIES_US: Final = (None, None, None, -1, SECOND_US, 3_600 * SECOND_US, DAY_US)
@@ -337,6 +338,8 @@ class _Driver:
                 return self.of(kind, wallet, position=self.some_of(wallet.reversible), reason="charged back")
             case "set_limits":
                 return self.of(kind, wallet, asset=chance.choice((asset, "USDT")), **self.limits())
+            case "set_agent_level":
+                return self.of(kind, wallet, level=chance.randint(0, 2))
             case _:
                 return self.of(kind, wallet, reason="under review")
 
@@ -354,7 +357,7 @@ class _Driver:
         """Some limits, seldom so tight that nothing goes any more."""
         some = {
             "credit_limit": (None, 0, 50, 500),
-            "balance_max": (None, None, 0, 5_000, 20_000),
+            "balance_max": (None, 0, 0, 5_000, 20_000),
             "stake_max_per_day": (None, None, 0, 2_000),
             "withdrawal_max_per_day": (None, 500, 2_000),
         }

@@ -188,6 +188,7 @@ commands: Final[st.SearchStrategy[Post]] = mostly(
     (1, post("freeze_wallet", reason=st.just("r"))),
     (2, post("unfreeze_wallet", reason=st.just("r"))),
     (1, post("close_wallet", reason=st.just("r"))),
+    (1, post("set_agent_level", level=st.integers(0, 2))),
 )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from api.composition.container import system_clock
+from api.composition.clock import system_clock
 from api.composition.keys import make_keys
 from api.identity.master_key import make_master_key
 from databases import EmptyDatabases

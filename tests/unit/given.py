@@ -46,6 +46,7 @@ from ledger.core.commands import (
     ReleaseHold,
     RequestWithdrawal,
     Reverse,
+    SetAgentLevel,
     SetLimits,
     SettleBet,
     Transfer,
@@ -188,8 +189,7 @@ class Scene:
             time_us = self._time_us()
             self._fire(user_id, time_us)
             open_bet = OpenBet(user_id, bet_id, bet)
-            table = self.rules.tables[open_bet.of_game.table_digest]
-            settled.append(resolve_bet(resolution, open_bet, self.wallet(user_id), table, time_us))
+            settled.append(resolve_bet(resolution, open_bet, self.wallet(user_id), self.rules, time_us))
             self._append(settled[-1])
             self._fire(user_id, time_us)
         return settled
@@ -247,7 +247,7 @@ class Scene:
     def _cause(self, event: Event) -> None:
         """Write the consequences of the last event."""
         cause = Position(PARTITION, len(self.events))
-        for own in consequences_of(event, self.rules):
+        for own in consequences_of(event, self.wallet(event.user_id), self.rules):
             seq = len(self.events) + 1
             granted = decide_own_grant(own, self.wallet(event.user_id), self.rules, cause, event.time_us, seq)
             if granted is not None:
@@ -510,6 +510,10 @@ def unfreeze_wallet(*, user_id: str = "u1", **more: Any) -> UnfreezeWallet:
 
 def close_wallet(*, user_id: str = "u1", **more: Any) -> CloseWallet:
     return CloseWallet(reason="asked for", **_common(user_id, more))
+
+
+def set_agent_level(level: int, *, user_id: str = "u1", **more: Any) -> SetAgentLevel:
+    return SetAgentLevel(level=level, **_common(user_id, more))
 
 
 def emptied(amount: int, order_id: str = "w-all") -> tuple[Command, ...]:

@@ -40,6 +40,7 @@ from ledger.core.commands import (
     ReleaseHold,
     RequestWithdrawal,
     Reverse,
+    SetAgentLevel,
     SetLimits,
     SettleBet,
     Transfer,
@@ -47,8 +48,9 @@ from ledger.core.commands import (
     canonical,
 )
 from ledger.core.events import COMMAND_OF, DATA_OF
-from ledger.core.games.rules import BUILT_IN, book_of, read_rules
+from ledger.core.games.rules import BUILT_IN, book_of
 from ledger.core.games.tables import canonical as table_form
+from ledger.core.money_rules import Commission, MoneyRules
 from ledger.core.position import partition_of
 from ledger.core.record import EMPTY_SHA256, Head
 from ledger.memory.log import MemoryEventLog
@@ -63,7 +65,7 @@ from ledger.ports import StoredRecord
 
 PARTITIONS = 4
 BUILT_IN_TABLES = {digest: table_form(table) for digest, table in BUILT_IN.tables.items()}
-ADA, BOB, CAI = "ada", "bob", "cai"
+ADA, BOB, CAI, GUS = "ada", "bob", "cai", "gus"
 P = partition_of(ADA, PARTITIONS)
 
 
@@ -99,7 +101,17 @@ def bet(command_id: str, bet_id: str, stake: int, **fields: Any) -> Command:
     return PlaceBet(command_id=command_id, user_id=ADA, bet_id=bet_id, stake=stake, **about, **fields)
 
 
-RULES = book_of(BUILT_IN.games, money=read_rules('{"money": {"INR": {"attendance": [7]}}}', {"INR": 2}).money)
+RULES = book_of(
+    BUILT_IN.games,
+    money={
+        "INR": MoneyRules(
+            attendance=(7,),
+            valid_referral=1_000,
+            invitation=((1, 9),),
+            commission=Commission("per_bet", 0, (6_000_000, 1_800_000)),
+        )
+    },
+)
 
 
 async def a_day(private: str | None = None) -> list[list[bytes]]:
@@ -146,9 +158,10 @@ async def a_day(private: str | None = None) -> list[list[bytes]]:
         SetLimits(command_id="c27", credit_limit=1_000, balance_max=None, **a, **money),
         FreezeWallet(command_id="c28", reason="r", **a),
         UnfreezeWallet(command_id="c29", reason="r", **a),
+        SetAgentLevel(command_id="c30", level=3, **a),
         OpenWallet(command_id="c1", user_id="eve", referrer_id="never-opened"),
         CloseWallet(command_id="c2", user_id="eve", reason="r"),
-        ClaimAttendance(command_id="c30", **a, **money),
+        ClaimAttendance(command_id="c31", **a, **money),
     ]
     for command in commands:
         accepted = await post(command)
@@ -160,6 +173,7 @@ async def a_day(private: str | None = None) -> list[list[bytes]]:
     clock.now_us += 2 * HOUR_US
     await post(bet("d4", "b4", 10_700))
     await play_a_game(post, clock)
+    await earn_a_commission(post)
     await give_gifts(node, post)
     await node.stop()  # all follow-ups arrive first
     return log.appended.records
@@ -215,6 +229,17 @@ async def play_a_game(post: Callable[..., Awaitable[Any]], clock: Clock) -> None
             await post(CancelPeriod(command_id="r2", user_id=stream, period=period, reason="void"))
 
 
+async def earn_a_commission(post: Callable[..., Awaitable[Any]]) -> None:
+    """Bob has referred Gus, who bets twice: Bob and Ada are paid."""
+    about: dict[str, Any] = {"user_id": GUS}
+    await post(OpenWallet(command_id="c1", referrer_id=BOB, **about))
+    await post(Deposit(command_id="e1", order_id="o1", asset="INR", amount=1_000, **about))
+    for bet_id in ("b1", "b2"):
+        fields: dict[str, Any] = {"game": "external", "period": "p", "selection": "s", "asset": "INR", "stake": 499}
+        await post(PlaceBet(command_id=f"{bet_id}-placed", bet_id=bet_id, **fields, **about))
+        await post(SettleBet(command_id=f"{bet_id}-lost", bet_id=bet_id, payout=0, **about))
+
+
 @pytest.fixture(scope="module")
 def whole_day() -> list[list[bytes]]:
     return asyncio.run(a_day())
@@ -230,7 +255,10 @@ def parsed(record: bytes) -> dict[str, Any]:
     return event
 
 
-ADDED = {"first_deposit", "from", "before_bet", "fee", "rules", "wagering", "day", "streak"}
+ADDED = {
+    *("first_deposit", "from", "before_bet", "fee", "rules", "wagering", "day", "streak"),
+    *("commission_at_us", "commission_rules", "referral_rules"),
+}
 """What a decision adds to a command's members in ``data``."""
 
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from api.cli.main import stakelog
-from api.composition.container import system_clock
+from api.composition.clock import system_clock
 from api.identity.clients import Clients
 from api.identity.database import FILE, IdentityDatabase
 from api.identity.hashing import SecretHasher

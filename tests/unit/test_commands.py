@@ -13,6 +13,7 @@ from ledger.core.commands import (
     Deposit,
     OpenWallet,
     PlaceBet,
+    SetAgentLevel,
     SetLimits,
     canonical,
     whole,
@@ -48,7 +49,8 @@ def test_all_types_are_distinct_and_are_those_of_the_contract() -> None:
         *("open_wallet", "deposit", "request_withdrawal", "approve_withdrawal", "reject_withdrawal"),
         *("place_bet", "settle_bet", "cancel_bet", "hold", "capture_hold", "release_hold", "transfer", "grant_bonus"),
         *("adjust", "propose_adjustment", "approve_adjustment", "reject_adjustment", "reverse", "set_limits"),
-        *("freeze_wallet", "unfreeze_wallet", "close_wallet", "record_result", "cancel_period", "claim_attendance"),
+        *("freeze_wallet", "unfreeze_wallet", "close_wallet", "set_agent_level"),
+        *("record_result", "cancel_period", "claim_attendance"),
         *("create_gift", "close_gift", "claim_gift", "claim_referral_code"),
     }
 
@@ -300,3 +302,12 @@ def test_every_command_survives_its_canonical_form() -> None:
         command_id="c-1", user_id="u1", bet_id="b1", game="external", period="p", selection="s", asset="INR", stake=1
     )
     assert decoded(canonical(bet)) == bet
+
+
+@pytest.mark.parametrize("level", [-1, 11, "1", 1.0, True])
+def test_a_level_of_an_agent_is_an_integer_from_0_to_10(level: Any) -> None:
+    command = {"type": "set_agent_level", "command_id": "c-1", "user_id": "u1"}
+    assert malformed({**command, "level": level})
+    assert malformed(command), "the level is not optional"
+    assert decoded({**command, "level": 0}) == SetAgentLevel(command_id="c-1", user_id="u1", level=0)
+    assert decoded({**command, "level": 10}) == SetAgentLevel(command_id="c-1", user_id="u1", level=10)

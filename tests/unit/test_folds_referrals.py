@@ -23,7 +23,7 @@ def test_members_of_one_level_add_up() -> None:
     scene = Scene().given(open_wallet("r"))
     for member in ("a", "b", "c"):
         delivered(scene.given(open_wallet(member, "r")))
-    assert rows_of(scene, ReferralRow) == [ReferralRow("r", 1, 3)]
+    assert rows_of(scene, ReferralRow) == [ReferralRow("r", 1, "", 3)]
 
 
 def test_a_referrer_without_a_wallet_has_no_members() -> None:

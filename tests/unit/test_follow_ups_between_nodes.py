@@ -13,7 +13,7 @@ from ledger.node import owned as owned_module
 from ledger.ports import NewRecord
 from ledger.writer import writer as writer_module
 from ledger.writer.requests import Accepted
-from unit.given import deposit, open_wallet, transfer
+from unit.given import claim_code, claim_gift, create_gift, deposit, open_wallet, transfer
 from unit.node_in_memory import WatchedLog
 from unit.nodes_in_memory import Cluster
 
@@ -28,6 +28,14 @@ SCENARIO = (
     transfer(100, BOB, "t1", user_id=ALICE),
     transfer(30, "never-opened", "t2", user_id=ALICE),
     transfer(20, CAROL, "t3", user_id=BOB),
+    create_gift(7, 2),
+    claim_gift(user_id=ALICE),
+    claim_gift(user_id=BOB),
+    claim_gift(user_id=CAROL),
+    claim_code(user_id=BOB),
+    claim_code(user_id=ALICE),
+    open_wallet("dan", referral_code="k1"),
+    open_wallet("eve", referral_code="unknown"),
 )
 
 
@@ -125,18 +133,32 @@ class Scenario:
         types = Counter(world.types())
         del types["writer_opened"]
         assert types == {
-            "wallet_opened": 3,
-            "referral_counted": 3,
+            "wallet_opened": 5,
+            "referral_counted": 5,
             "deposited": 1,
             "transfer_sent": 3,
             "transfer_received": 2,
             "transfer_refused": 1,
             "transfer_delivered": 2,
             "transfer_returned": 1,
+            "gift_created": 1,
+            "gift_claimed": 3,
+            "gift_share_granted": 2,
+            "gift_share_refused": 1,
+            "gift_received": 2,
+            "gift_refused": 1,
+            "referral_code_claimed": 2,
+            "referral_code_granted": 2,
+            "referral_code_refused": 2,
+            "referral_resolved": 1,
+            "referral_unknown": 1,
+            "referrer_set": 1,
         }
         cash = [await self.cluster.owner_of(user_id).cash(user_id) for user_id in (ALICE, BOB, CAROL)]
         assert cash == [900, 80, 20]
         assert world.total("transit/") == 0
+        assert world.total("house/gifts") == -7
+        assert {partition_of(name, PARTITIONS) for name in ("gift:g1", "code:k1")} == {0, 1}
 
 
 @pytest.mark.parametrize("lands", [True, False])

@@ -141,6 +141,7 @@ ADAPTERS = {
 NAMES_ADAPTERS = {
     "api.composition.container",
     "api.composition.access",
+    "api.composition.read_side",
     "api.composition.scratch",  # opens the store that the background check folds into
     "api.cli.audit.sources",  # the auditor reads a folder without a service
     "api.cli.audit.folder_reads",

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from api.cli.main import stakelog
 from api.composition import keys as composition
-from api.composition.container import system_clock
+from api.composition.clock import system_clock
 from api.composition.keys import make_keys
 from api.identity.keys import RECEIPT, TOKEN
 from api.identity.master_key import MasterKeys, make_master_key, parse_master_keys, read_master_keys

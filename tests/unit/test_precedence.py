@@ -43,6 +43,7 @@ from unit.given import (
     release_hold,
     request_withdrawal,
     reverse,
+    set_agent_level,
     set_limits,
     settle_bet,
     transfer,
@@ -589,6 +590,11 @@ LADDERS: dict[str, list[Rung]] = {
         Rung(Code.WALLET_CLOSED, closed(), close_wallet()),
         Rung(Code.WALLET_NOT_EMPTY, opened(), close_wallet()),
         Rung(None, opened(*emptied(100)), close_wallet()),
+    ],
+    "set_agent_level": [
+        Rung(Code.WALLET_NOT_OPEN, (), set_agent_level(3)),
+        Rung(Code.WALLET_CLOSED, closed(), set_agent_level(3)),
+        Rung(None, frozen(), set_agent_level(3)),
     ],
     "place_bet of a game": [
         Rung(Code.WALLET_NOT_OPEN, (), wingo_bet(TOO_LARGE, period=OVER, selection="x", asset="EUR")),

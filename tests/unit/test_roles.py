@@ -31,7 +31,7 @@ OF_THE_CONTRACT: Final = {
     ),
     OPERATOR: (
         "approve_withdrawal reject_withdrawal adjust propose_adjustment approve_adjustment reject_adjustment reverse "
-        "set_limits freeze_wallet unfreeze_wallet close_wallet grant_bonus cancel_period "
+        "set_limits freeze_wallet unfreeze_wallet close_wallet grant_bonus cancel_period set_agent_level "
         "create_gift close_gift"
     ),
     AUDITOR: "",

@@ -154,7 +154,7 @@ def _this_user() -> "ChangedBy":
 def _run(data: Path | None, work: "Callable[[Clients], Awaitable[None]]", *, create: bool) -> None:
     """``create``: make the file of an embedded service that has none yet."""
     from api.composition.access import identity_database
-    from api.composition.container import system_clock
+    from api.composition.clock import system_clock
     from api.composition.settings import SQLITE, SettingsError, read_settings
     from api.identity.clients import Clients
     from api.identity.database import FILE

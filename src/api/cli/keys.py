@@ -103,7 +103,7 @@ def rotate_master() -> None:
 
 
 async def _ring(settings: "Settings", store: "KeyStore") -> "KeyRing":
-    from api.composition.container import system_clock
+    from api.composition.clock import system_clock
     from api.composition.keys import master_keys_of
     from api.identity.keys import KeyRing
     from api.identity.master_key import MasterKeyUnusable

@@ -231,7 +231,7 @@ async def _read_model(move: _Move, report: Report) -> int | None:
     """Fold the log into the database. Returns None if there is no database."""
     from functools import partial
 
-    from api.composition.container import open_read_side
+    from api.composition.read_side import open_read_side
     from api.composition.settings import SQLITE
     from projections.projecting.rebuild import bring_up
 

@@ -88,7 +88,7 @@ def follow(data: Path | None, with_parent: bool) -> None:
 async def _follow(settings: "Settings") -> None:
     import gc
 
-    from api.composition.container import make_post_commit, open_read_side
+    from api.composition.read_side import make_post_commit, open_read_side
     from projections.projecting.follower import Follower
 
     stop = asyncio.Event()
@@ -142,7 +142,7 @@ async def _rebuild(settings: "Settings", accept: bool, workers: int) -> bool:
     from time import monotonic
 
     from api.cli.progress import progress_of_steps
-    from api.composition.container import open_read_side, rebuild_lock
+    from api.composition.read_side import open_read_side, rebuild_lock
     from projections.projecting.rebuild import rebuild as rebuild_from_log
 
     began_s = monotonic()
@@ -200,7 +200,7 @@ async def _status(settings: "Settings", wanted: int | None) -> bool:
     log must have, if it is known."""
     from time import time_ns
 
-    from api.composition.container import open_read_model
+    from api.composition.read_side import open_read_model
     from projections.models import VERSION
     from projections.projecting.log_reader import every_ahead
     from projections.reads.status import details_of, read_model_status
@@ -266,7 +266,7 @@ def supply(data: Path | None) -> None:
 
 
 async def _supply(settings: "Settings") -> None:
-    from api.composition.container import open_read_model
+    from api.composition.read_side import open_read_model
     from projections.reads.supply import account_totals
 
     async with open_read_model(settings) as (_, model):
@@ -310,7 +310,7 @@ def check(data: Path | None, with_parent: bool, once: bool) -> None:
 async def _check(settings: "Settings", *, once: bool) -> int:
     import gc
 
-    from api.composition.container import open_check
+    from api.composition.read_side import open_check
     from projections.auditing.background_check import BUSY_SHARE, QUICK_SHARE, THOROUGH_SHARE, CpuShare
 
     os.nice(_NICE)

@@ -64,7 +64,7 @@ def _end(status: int) -> None:
 
 
 async def _work(settings: Settings, web_host: str, web_port: int, *, check: bool) -> None:
-    from api.composition.container import open_worker
+    from api.composition.read_side import open_worker
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

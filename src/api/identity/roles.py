@@ -40,6 +40,7 @@ MAY_POST: Final[Mapping[str, tuple[str, ...]]] = {
     "freeze_wallet": _OPERATOR,
     "unfreeze_wallet": _OPERATOR,
     "close_wallet": _OPERATOR,
+    "set_agent_level": _OPERATOR,
     "record_result": _GAME_SERVER,
     "cancel_period": _BOTH,
     "create_gift": _OPERATOR,

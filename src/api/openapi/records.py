@@ -48,6 +48,7 @@ _ACCOUNTS: Final[dict[str, tuple[str, ...]]] = {
     "transfer_returned": ("transit/transfers", "cash"),
     "bonus_granted": ("house/bonuses", "bonus"),
     "bonus_expired": ("bonus", "house/bonuses"),
+    "commission_paid": ("house/commissions", "cash"),
     "gift_received": ("house/gifts", "bonus"),
     "attendance_claimed": ("house/bonuses", "bonus"),
     "adjusted": ("cash", "house/adjustments"),
@@ -81,7 +82,7 @@ _STREAMS: Final = {
 _ALSO_ON_WALLETS: Final = frozenset({"referral_code_granted", "referral_code_refused"})
 """First on the stream of the code, and then on the wallet that claimed it."""
 
-_MAY_MOVE_NOTHING: Final = frozenset({"bet_settled", "bet_cancelled"})
+_MAY_MOVE_NOTHING: Final = frozenset({"bet_settled", "bet_cancelled", "commission_paid"})
 
 
 _AMOUNT: Final[Schema] = {
@@ -247,6 +248,8 @@ def _id_pattern(kind: str) -> str:
 def _own_id_pattern(kind: str) -> str:
     if kind == "writer_opened":
         return "^~open:[1-9][0-9]{0,15}$"
+    if kind == "commission_due":
+        return "^~commission:[1-9][0-9]{0,15}$"
     return "^~expiry:[1-9][0-9]{0,15}$" if kind.endswith("_expired") else "^~[0-9a-f]{64}:0$"
 
 

@@ -27,6 +27,8 @@ _SECRET: Final = secrets.token_urlsafe(32)
 """Of the client admin, for this run."""
 REPLAYED_PER_S_MIN: Final = 5_000
 """A service that starts on a log without its state replays more records a second than this. Chosen."""
+SAVED_S_MAX: Final = 60.0
+"""How long `grown` waits for that save. Chosen."""
 AFTERWORK_S_MAX = 3.0
 """How long a yardstick waits for the service's afterwork. Chosen; `Lab.unsettled` counts when it was too short."""
 
@@ -45,6 +47,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     paced_s: float
     few_pairs: int
     fold_events: int
+    members: int
     grown_events: int
     sustained_s: float
 
@@ -61,11 +64,13 @@ FULL = Plan(
     paced_s=4.0,
     few_pairs=3,
     fold_events=60_000,
+    members=100_000,
     grown_events=1_000_000,
     sustained_s=60.0,
 )
 """``lines`` of the long history, ``pages`` of it read with each filter, ``few_pairs`` of what takes ``paced_s`` or
-longer, ``fold_events`` folded at a time, ``grown_events`` already in the log of `grown`."""
+longer, ``fold_events`` folded at a time, ``grown_events`` already in the log of `grown`, ``members``
+who earn commissions."""
 QUICK = Plan(
     pairs=2,
     restarts=1,
@@ -78,6 +83,7 @@ QUICK = Plan(
     paced_s=1.0,
     few_pairs=1,
     fold_events=10_000,
+    members=2_000,
     grown_events=20_000,
     sustained_s=1.0,
 )
@@ -204,6 +210,7 @@ class Lab(Processes):
         self.say(f"starting a service that has {events:,} bets to catch up with")
         service.start(programs.READY_TIMEOUT_S + events / REPLAYED_PER_S_MIN)
         self._warm_up(service)
+        self.unsettled += not service.settle(SAVED_S_MAX)  # it saves the state that it has replayed
         return service
 
     @cached_property

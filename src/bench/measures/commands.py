@@ -24,6 +24,7 @@ from bench.lab.jobs import BareLoop, Commits, Verification
 from bench.lab.one_node import Lab, Plan
 from bench.load.bodies import Spread
 from bench.measures import reads as read_measures
+from bench.measures.commissions import commissions
 from bench.measures.cost import LOADS, cost
 from bench.measures.grown import grown, sustained
 from bench.measures.login import LOADS as LOGIN_LOADS
@@ -284,6 +285,7 @@ MEASURES: dict[str, Callable[[Lab], list[Row]]] = {
     "spread": spread,
     "cost": cost,
     "login": login,
+    "commissions": commissions,
     "grown": grown,
     "sustained": sustained,
     **read_measures.OF_READ_LOG,
@@ -305,6 +307,7 @@ def steps(plan: Plan, names: Sequence[str]) -> int:
         "spread": 2 * plan.pairs * len(SPREADS),
         "cost": 2 * plan.pairs * len(LOADS),
         "login": 2 * plan.pairs * len(LOGIN_LOADS),
+        "commissions": 1,
         "grown": 4 * plan.few_pairs * len(LOADS),
         "sustained": 1,
         "memory": 1,

@@ -118,7 +118,7 @@ async def _bare_agent(settings: Settings, events: int, _group: str) -> Slice:
 async def _worker(settings: Settings, events: int, _group: str) -> Slice:
     import gc
 
-    from api.composition.container import open_worker
+    from api.composition.read_side import open_worker
 
     stop, taken = asyncio.Event(), _Taken(events)
     async with open_worker(settings, stop, web_host="127.0.0.1", web_port=0) as one:

@@ -20,6 +20,7 @@ from ledger.core.fields import (
     EventReason,
     EventResult,
     EventText,
+    EventTimeUs,
     Proof,
 )
 
@@ -82,7 +83,8 @@ class BetSettled(Data, frozen=True, kw_only=True):
     """A bet was paid out and has ended. A payout of 0: the bet was lost.
 
     ``asset``, ``cause`` and ``legs`` are there where the ledger settled the bet by the result of its period. A payout
-    that the wallet has no room for is paid as far as there is room; ``unpaid`` is the rest.
+    that the wallet has no room for is paid as far as there is room; ``unpaid`` is the rest. ``commission_at_us`` and
+    ``commission_rules`` are there where the stake earns a referrer a commission.
     """
 
     type = "bet_settled"
@@ -90,6 +92,17 @@ class BetSettled(Data, frozen=True, kw_only=True):
     asset: EventAsset | None = None
     bet_id: Annotated[EventId, Meta(description="The bet", examples=["bet-1"])]
     cause: Cause | None = None
+    commission_at_us: (
+        Annotated[EventTimeUs, Meta(description="When the commission on the stake is due, Unix microseconds, UTC")]
+        | None
+    ) = None
+    commission_rules: (
+        Annotated[
+            EventDigest,
+            Meta(description="SHA-256, in hex, of the rules that the commission is paid by"),
+        ]
+        | None
+    ) = None
     legs: (
         Annotated[
             tuple[tuple[EventText, EventAmountOrZero, EventAmountOrZero], ...],

@@ -33,6 +33,7 @@ from ledger.core.case import (
     unknown_asset,
 )
 from ledger.core.commands import CancelBet, CancelPeriod, PlaceBet, RecordResult, SettleBet
+from ledger.core.commissions import terms_of
 from ledger.core.events import (
     HOUSE_FEES,
     HOUSE_PAYOUTS,
@@ -153,7 +154,14 @@ def settle_bet(case: Case, command: SettleBet) -> Decision:
         return out_of_range(case, "payout", asset, payout)
     if not in_bounds(owned_or_due(wallet, asset) - bet.stake + payout):
         return total_out_of_range(case, asset)
-    data = BetSettled(bet_id=command.bet_id, metadata=command.metadata, payout=payout)
+    terms = terms_of(wallet, asset, case.rules, case.time_us)
+    data = BetSettled(
+        bet_id=command.bet_id,
+        commission_at_us=None if terms is None else terms.due_at_us,
+        commission_rules=None if terms is None else terms.rules,
+        metadata=command.metadata,
+        payout=payout,
+    )
     if payout == 0:
         return event_of(case, data)
     to_cash, to_bonus = split_payout(bet, payout)

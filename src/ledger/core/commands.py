@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
 
 from ledger.core.fields import (
+    AgentLevel,
     Amount,
     AmountOrZero,
     Asset,
@@ -403,6 +404,15 @@ class CloseWallet(Command, frozen=True, kw_only=True, tag="close_wallet"):
     reason: Reason
 
 
+class SetAgentLevel(Command, frozen=True, kw_only=True, tag="set_agent_level"):
+    """Sets the user's level as an agent: commissions that are paid to the user from then on have that level's rates.
+
+    A level without rates of its own gets the common rates.
+    """
+
+    level: AgentLevel
+
+
 class RecordResult(Command, frozen=True, kw_only=True, tag="record_result"):
     """Records the result of a game's period, once. Every open bet of the period is settled by it."""
 
@@ -502,6 +512,7 @@ AnyCommand = (
     | FreezeWallet
     | UnfreezeWallet
     | CloseWallet
+    | SetAgentLevel
     | RecordResult
     | CancelPeriod
     | CreateGift

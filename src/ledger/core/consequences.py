@@ -15,6 +15,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from ledger.core.bonus_events import BonusGranted
+from ledger.core.commission_events import ReferralValid
 from ledger.core.events import HOUSE_BONUSES, Deposited, Event, WalletOpened
 from ledger.core.games.rules import RuleBook
 from ledger.core.money import AMOUNT_MAX
@@ -42,11 +43,11 @@ class OwnGrant(Struct, frozen=True):
 
 
 # Looked up first: nearly every event is of another type.
-CAUSES: Final[frozenset[type[Any]]] = frozenset({WalletOpened, Deposited})
+CAUSES: Final[frozenset[type[Any]]] = frozenset({WalletOpened, Deposited, ReferralValid})
 
 
-def consequences_of(event: Event, rules: RuleBook) -> list[OwnGrant]:
-    """What ``event`` causes on its own wallet, in the order in which it happens."""
+def consequences_of(event: Event, wallet: Wallet, rules: RuleBook) -> list[OwnGrant]:
+    """What ``event`` causes on its own wallet, in the order in which it happens. ``wallet`` is the one after it."""
     data = event.data
     match data:
         case WalletOpened():
@@ -58,6 +59,9 @@ def consequences_of(event: Event, rules: RuleBook) -> list[OwnGrant]:
         case Deposited(first_deposit=True) if (of_asset := rules.money.get(data.asset)) is not None:
             bonus = reached(of_asset.first_deposit, data.amount)
             return [OwnGrant("first_deposit", data.asset, bonus)] if bonus else []
+        case ReferralValid(reason=None) if (of_asset := rules.money.get(data.asset)) is not None:
+            bonus = dict(of_asset.invitation).get(wallet.valid_referrals[data.asset], 0)
+            return [OwnGrant("invitation", data.asset, bonus)] if bonus else []
         case _:
             return []
 

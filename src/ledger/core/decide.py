@@ -63,11 +63,13 @@ from ledger.core.commands import (
     ReleaseHold,
     RequestWithdrawal,
     Reverse,
+    SetAgentLevel,
     SetLimits,
     SettleBet,
     Transfer,
     UnfreezeWallet,
 )
+from ledger.core.commissions import close_turnover, rules_that_make_valid, set_agent_level
 from ledger.core.events import (
     HOUSE_BONUSES,
     HOUSE_DEPOSITS,
@@ -153,10 +155,10 @@ _NEEDS: Final[dict[type[Any], Callable[[Any], tuple[str, ...]]]] = {
 
 
 def expire(wallet: Wallet, time_us: int, seq: int) -> Event | None:
-    """The expiry of the wallet's next hold or grant that is due at ``time_us``, as the event of ``seq``; or None.
+    """The event of ``seq`` for what is due in the wallet at ``time_us``: a hold, a grant or a commission; or None.
 
-    A wallet can have several due: call it with each new wallet until it returns None. If a hold and a grant are due
-    at the same time, the hold expires first.
+    A wallet can have several due: call it with each new wallet until it returns None. If they are due at the same
+    time, a hold is before a grant, and a grant before a commission.
     """
     due_us = next_due_us(wallet)
     if due_us is None or due_us > time_us:
@@ -173,6 +175,8 @@ def expire(wallet: Wallet, time_us: int, seq: int) -> Event | None:
             move(user_id, "held", "cash", hold.asset, hold.amount),
             {hold.asset: Balance(before.cash + hold.amount, before.bonus, before.held - hold.amount)},
         )
+    if not wallet.grants or wallet.grants[0].expires_at_us != due_us:
+        return close_turnover(wallet, time_us, seq)
     grant = wallet.grants[0]
     before = balance_of(wallet, grant.asset)
     return ledger_event(
@@ -257,6 +261,7 @@ def _deposit(case: Case, command: Deposit) -> Decision:
             first_deposit=wallet.first_deposit is None,
             metadata=command.metadata,
             order_id=command.order_id,
+            referral_rules=rules_that_make_valid(wallet, asset, amount, case.rules),
             rules=None if wagering is None else case.rules.money_digest,
             wagering=wagering,
         ),
@@ -335,6 +340,7 @@ _DECIDE: Final[dict[type[Any], Callable[[Case, Any], Decision]]] = {
     FreezeWallet: _freeze_wallet,
     UnfreezeWallet: _unfreeze_wallet,
     CloseWallet: _close_wallet,
+    SetAgentLevel: set_agent_level,
     RecordResult: record_result,
     CancelPeriod: cancel_period,
     CreateGift: create_gift,

@@ -15,13 +15,16 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ledger.core.bet_events import BetCancelled, BetPlaced, BetSettled, PeriodCancelled, ResultRecorded
 from ledger.core.bonus_events import AttendanceClaimed, BonusExpired, BonusGranted
+from ledger.core.commission_events import CommissionDue, CommissionPaid, ReferralValid
 from ledger.core.event_base import Data
 from ledger.core.fields import (
     Cause,
+    EventAgentLevel,
     EventAmount,
     EventAmountOrZero,
     EventAsset,
     EventCode,
+    EventDigest,
     EventId,
     EventLevel,
     EventLimit,
@@ -69,6 +72,7 @@ HOUSE_FEES = "house/fees"
 HOUSE_STAKES = "house/stakes"
 HOUSE_PAYOUTS = "house/payouts"
 HOUSE_CAPTURES = "house/captures"
+HOUSE_COMMISSIONS = "house/commissions"
 HOUSE_ADJUSTMENTS = "house/adjustments"
 HOUSE_GIFTS = "house/gifts"
 TRANSIT_TRANSFERS = "transit/transfers"
@@ -157,6 +161,13 @@ class Deposited(Data, frozen=True, kw_only=True):
     metadata: EventMetadata | None = None
     order_id: Annotated[EventId, Meta(description="The order", examples=["dep-1"])]
     private: EventPrivate | None = None
+    referral_rules: (
+        Annotated[
+            EventDigest,
+            Meta(description="SHA-256, in hex, of the rules by which this deposit makes the user a valid referral"),
+        ]
+        | None
+    ) = None
     rules: EventMoneyRules | None = None
     wagering: EventWagering | None = None
 
@@ -385,6 +396,16 @@ class WalletClosed(Data, frozen=True, kw_only=True):
     reason: EventReason
 
 
+class AgentLevelSet(Data, frozen=True, kw_only=True):
+    """The user's level as an agent was set."""
+
+    type = "agent_level_set"
+
+    level: EventAgentLevel
+    metadata: EventMetadata | None = None
+    private: EventPrivate | None = None
+
+
 class WriterOpened(Data, frozen=True, kw_only=True):
     """A writer took the partition over. Records that were under way on the head before it are forks.
 
@@ -433,6 +454,10 @@ AnyData = (
     | WalletFrozen
     | WalletUnfrozen
     | WalletClosed
+    | AgentLevelSet
+    | ReferralValid
+    | CommissionDue
+    | CommissionPaid
     | ResultRecorded
     | PeriodCancelled
     | WriterOpened
@@ -480,6 +505,7 @@ COMMAND_OF: dict[str, str] = {
     "wallet_frozen": "freeze_wallet",
     "wallet_unfrozen": "unfreeze_wallet",
     "wallet_closed": "close_wallet",
+    "agent_level_set": "set_agent_level",
     "result_recorded": "record_result",
     "period_cancelled": "cancel_period",
     "gift_created": "create_gift",

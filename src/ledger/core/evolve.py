@@ -24,11 +24,13 @@ from ledger.core.bet_events import (
 )
 from ledger.core.bonus_events import AttendanceClaimed, BonusExpired, BonusGranted
 from ledger.core.changes import Step, add_outstanding, add_to_grant, existing, take_from_grants
+from ledger.core.commission_events import CommissionDue, CommissionPaid, ReferralValid
 from ledger.core.events import (
     Adjusted,
     AdjustmentApproved,
     AdjustmentProposed,
     AdjustmentRejected,
+    AgentLevelSet,
     Deposited,
     Event,
     LimitsSet,
@@ -120,6 +122,7 @@ from ledger.core.wallet import (
     Grant,
     Limits,
     PeriodCount,
+    Turnover,
     Wallet,
     limits_of,
 )
@@ -246,6 +249,8 @@ def _deposited(after: Wallet, data: Deposited, step: Step) -> dict[str, Item]:
             after,
             Grant(data.order_id, data.asset, data.bonus, None, step.position.seq, data.bonus, False, position),
         )
+    if data.referral_rules is not None:
+        after.valid_in = (*after.valid_in, data.asset)
     return items
 
 
@@ -314,6 +319,8 @@ def _bet_settled(after: Wallet, data: BetSettled, step: Step) -> dict[str, Item]
     bet = existing(step.items, bet_key(data.bet_id), Bet)
     after.open_items -= 1
     add_outstanding(after, bet.asset, -bet.stake)
+    if data.commission_at_us is not None:
+        _add_turnover(after, bet, data, step)
     _, to_bonus = split_payout(bet, data.payout)
     if to_bonus:
         last = bet.drawn[-1]
@@ -331,6 +338,46 @@ def _bet_settled(after: Wallet, data: BetSettled, step: Step) -> dict[str, Item]
             ),
         )
     return {bet_key(data.bet_id): Bet("settled")}
+
+
+def _add_turnover(after: Wallet, bet: Bet, data: BetSettled, step: Step) -> None:
+    """Add the stake of a settled bet to its day. A wallet has few: one for each asset, day and set of rules."""
+    assert data.commission_at_us is not None, data
+    assert data.commission_rules is not None, data
+    added = Turnover(
+        data.commission_at_us,
+        bet.asset,
+        step.event.time_us // DAY_US,
+        data.commission_rules,
+        bet.stake,
+        str(step.position),
+    )
+    others = []
+    for turnover in after.turnover:
+        if (turnover.asset, turnover.day, turnover.rules) == (added.asset, added.day, added.rules):
+            added = replace(added, due_at_us=turnover.due_at_us, stake=turnover.stake + bet.stake)
+        else:
+            others.append(turnover)
+    insort(others, added)
+    after.turnover = tuple(others)
+
+
+def _referral_valid(after: Wallet, data: ReferralValid, _step: Step) -> dict[str, Item]:
+    if data.reason is None:
+        after.valid_referrals = {**after.valid_referrals, data.asset: after.valid_referrals.get(data.asset, 0) + 1}
+    return {}
+
+
+def _commission_due(after: Wallet, data: CommissionDue, _step: Step) -> dict[str, Item]:
+    first = after.turnover[0]
+    assert (first.asset, first.rules, first.stake) == (data.asset, data.rules, data.stake), (after, data)
+    after.turnover = after.turnover[1:]
+    return {}
+
+
+def _commission_paid(after: Wallet, data: CommissionPaid, _step: Step) -> dict[str, Item]:
+    after.commission_carried = {**after.commission_carried, data.asset: data.carried_e9}
+    return {}
 
 
 def _bet_cancelled(after: Wallet, data: BetCancelled, step: Step) -> dict[str, Item]:
@@ -520,6 +567,11 @@ def _closed(after: Wallet, _data: WalletClosed, _step: Step) -> dict[str, Item]:
     return {}
 
 
+def _agent_level_set(after: Wallet, data: AgentLevelSet, _step: Step) -> dict[str, Item]:
+    after.agent_level = data.level
+    return {}
+
+
 def _period_ended(_after: Wallet, data: ResultRecorded | PeriodCancelled, step: Step) -> dict[str, Item]:
     status: Literal["recorded", "cancelled"] = "recorded" if isinstance(data, ResultRecorded) else "cancelled"
     return {period_key(data.period): Outcome(status, step.position.seq)}
@@ -562,6 +614,10 @@ _EVOLVE: dict[type[Any], Callable[[Wallet, Any, Step], dict[str, Item]]] = {
     WalletFrozen: _frozen,
     WalletUnfrozen: _unfrozen,
     WalletClosed: _closed,
+    AgentLevelSet: _agent_level_set,
+    ReferralValid: _referral_valid,
+    CommissionDue: _commission_due,
+    CommissionPaid: _commission_paid,
     ResultRecorded: _period_ended,
     PeriodCancelled: _period_ended,
     GiftCreated: gift_created,

@@ -19,6 +19,9 @@ TIME_US_MAX = 2**53 - 1
 REFERRAL_LEVELS = 6
 """How many levels of referrers count a new wallet; from the contract."""
 
+AGENT_LEVEL_MAX = 10
+"""From the contract."""
+
 RESERVED = ("game:", "gift:", "code:", "partition:")
 """Beginnings of names that no user may have."""
 
@@ -113,6 +116,15 @@ TimeUs = Annotated[
         le=TIME_US_MAX,
         description="Unix time in microseconds, UTC; the past is accepted",
         examples=[_TIME_EXAMPLE],
+    ),
+]
+AgentLevel = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=AGENT_LEVEL_MAX,
+        description=f"The level of an agent, 0 … {AGENT_LEVEL_MAX}; the rules may pay commissions by it",
+        examples=[1],
     ),
 ]
 Reason = Annotated[str, Meta(max_length=500, description="Why, as free text", examples=["the round was void"])]
@@ -349,6 +361,14 @@ EventPayoutRest = Annotated[
         extra_json_schema={"minimum": 1},
     ),
 ]
+EventUnboundedAmount = Annotated[
+    int,
+    Meta(
+        description=f"Amount {_MINOR}; a sum, which may be larger than any amount",
+        examples=[50_000],
+        extra_json_schema={"minimum": 0},
+    ),
+]
 EventAmountOrZero = Annotated[
     int,
     Meta(
@@ -372,6 +392,14 @@ EventLevel = Annotated[
         description="Steps from the member up to the referrer: 1 is the direct one",
         examples=[1],
         extra_json_schema={"minimum": 1, "maximum": REFERRAL_LEVELS},
+    ),
+]
+EventAgentLevel = Annotated[
+    int,
+    Meta(
+        description="The level of an agent; 0: none",
+        examples=[1],
+        extra_json_schema={"minimum": 0, "maximum": AGENT_LEVEL_MAX},
     ),
 ]
 EventLimit = Annotated[int, Meta(examples=[500_000], extra_json_schema={"minimum": 0, "maximum": AMOUNT_MAX})]

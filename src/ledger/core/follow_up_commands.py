@@ -80,6 +80,26 @@ class SetReferrer(FollowUp, frozen=True, kw_only=True, tag="set_referrer"):
     referrer_id: str
 
 
+class PayCommission(FollowUp, frozen=True, kw_only=True, tag="pay_commission"):
+    """Pays the referrer ``level`` steps above ``member`` a commission on the stakes of ``day``, an ISO date, by the
+    rules of a digest."""
+
+    member: str
+    level: int
+    asset: str
+    day: str
+    stake: int
+    rules: str
+
+
+class CountValidReferral(FollowUp, frozen=True, kw_only=True, tag="count_valid_referral"):
+    """Counts ``member`` as a valid referral in the asset, by the rules of a digest."""
+
+    member: str
+    asset: str
+    rules: str
+
+
 class ResolvePeriod(FollowUp, frozen=True, kw_only=True, tag="resolve_period"):
     """Settles the open bets of a period in one partition by ``result``, or returns them where it is None.
 
@@ -98,6 +118,8 @@ WalletFollowUp = (
     ReceiveTransfer
     | ConcludeTransfer
     | CountReferral
+    | CountValidReferral
+    | PayCommission
     | GrantGiftShare
     | ConcludeGiftClaim
     | GrantReferralCode

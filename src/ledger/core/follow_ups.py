@@ -10,8 +10,11 @@ Invariants:
 from typing import Any, Final
 
 from ledger.core import gifts, referral_codes
+from ledger.core.commission_events import CommissionDue, CommissionPaid
+from ledger.core.commissions import count_valid_referral, pay_commission
 from ledger.core.events import (
     TRANSIT_TRANSFERS,
+    Deposited,
     Event,
     ReferralCounted,
     ReferralVoid,
@@ -28,8 +31,10 @@ from ledger.core.follow_up_commands import (
     ConcludeGiftClaim,
     ConcludeTransfer,
     CountReferral,
+    CountValidReferral,
     GrantGiftShare,
     GrantReferralCode,
+    PayCommission,
     ReceiveTransfer,
     ResolveReferral,
     SetReferrer,
@@ -67,12 +72,16 @@ def decide_follow_up(
     follow_up: WalletFollowUp, wallet: Wallet, item: Item | None, time_us: int, rules: RuleBook
 ) -> Event:
     """The event of a follow-up that ``fits``. Never a rejection: a redelivery must find the same outcome. ``item`` is
-    the one of ``item_needed_by``."""
+    the one of ``item_needed_by``, ``rules`` has those that the follow-up names."""
     match follow_up:
         case ReceiveTransfer():
             return _receive_transfer(follow_up, wallet, time_us)
         case ConcludeTransfer():
             return _conclude_transfer(follow_up, wallet, time_us)
+        case CountValidReferral():
+            return count_valid_referral(follow_up, wallet, time_us)
+        case PayCommission():
+            return pay_commission(follow_up, wallet, rules, time_us)
         case GrantGiftShare():
             return gifts.grant_share(follow_up, wallet, item, time_us)
         case ConcludeGiftClaim():
@@ -210,6 +219,7 @@ CONCLUDED: Final[dict[type[Any], str]] = {
 _SENDERS: Final[frozenset[type[Any]]] = frozenset(
     {
         *(WalletOpened, ReferralCounted, TransferSent, TransferReceived, TransferRefused),
+        *(Deposited, CommissionDue, CommissionPaid),
         *(GiftClaimed, GiftShareGranted, GiftShareRefused),
         *(ReferralCodeClaimed, ReferralCodeGranted, ReferralCodeRefused, ReferralResolved, ReferrerSet),
     }
@@ -245,6 +255,44 @@ def follow_up_of(event: Event, wallet: Wallet, position: Position, head: str) ->
                 cause_time_us=event.time_us,
                 member=data.member,
                 level=data.level + 1,
+            )
+        case Deposited() if data.referral_rules is not None:
+            assert wallet.referrer_id is not None, event
+            return CountValidReferral(
+                command_id=command_id,
+                user_id=wallet.referrer_id,
+                cause=cause,
+                cause_time_us=event.time_us,
+                member=event.user_id,
+                asset=data.asset,
+                rules=data.referral_rules,
+            )
+        case CommissionDue():
+            assert wallet.referrer_id is not None, event
+            return PayCommission(
+                command_id=command_id,
+                user_id=wallet.referrer_id,
+                cause=cause,
+                cause_time_us=event.time_us,
+                member=event.user_id,
+                level=1,
+                asset=data.asset,
+                day=data.day,
+                stake=data.stake,
+                rules=data.rules,
+            )
+        case CommissionPaid() if data.referrer_id is not None:
+            return PayCommission(
+                command_id=command_id,
+                user_id=data.referrer_id,
+                cause=cause,
+                cause_time_us=event.time_us,
+                member=data.member,
+                level=data.level + 1,
+                asset=data.asset,
+                day=data.day,
+                stake=data.stake,
+                rules=data.rules,
             )
         case TransferSent():
             return ReceiveTransfer(

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Struct
 
-from ledger.core.fields import REFERRAL_LEVELS
+from ledger.core.fields import AGENT_LEVEL_MAX, REFERRAL_LEVELS
 from ledger.core.money import AMOUNT_MAX, Assets
 from ledger.core.rules_file import (
     WrongRules,
@@ -31,7 +31,6 @@ from ledger.core.rules_file import (
 E9: Final = 1_000_000_000
 """A rate of 100 %."""
 
-AGENT_LEVEL_MAX: Final = 10
 _DELAY_S_MAX: Final = 86_399
 _STEPS_MAX: Final = 366
 """Chosen: an attendance that begins again after a year; far more steps than any ladder has."""

@@ -17,11 +17,12 @@ from ledger.core.bet_events import (
     PeriodCancelled,
     ResultRecorded,
 )
+from ledger.core.commissions import terms_of
 from ledger.core.events import HOUSE_PAYOUTS, Event
 from ledger.core.fields import GAME_STREAM
 from ledger.core.follow_up_commands import ResolvePeriod
 from ledger.core.games.payout import pay_legs
-from ledger.core.games.tables import PayTable
+from ledger.core.games.rules import RuleBook
 from ledger.core.items import OpenBet, split_payout
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.position import RESERVED_PARTITION_PREFIX, Position
@@ -45,8 +46,8 @@ def resolution_of(event: Event, position: Position, head: str, partition: int) -
     )
 
 
-def resolve_bet(resolution: ResolvePeriod, open_bet: OpenBet, wallet: Wallet, table: PayTable, time_us: int) -> Event:
-    """The event that ends the bet. ``table`` is the one that it was taken under."""
+def resolve_bet(resolution: ResolvePeriod, open_bet: OpenBet, wallet: Wallet, rules: RuleBook, time_us: int) -> Event:
+    """The event that ends the bet. ``rules`` has the table that it was taken under."""
     bet, of_game = open_bet.bet, open_bet.of_game
     assert bet.status == "open", bet
     assert (of_game.game, of_game.period) == (resolution.game, resolution.period), (bet, resolution)
@@ -68,7 +69,8 @@ def resolve_bet(resolution: ResolvePeriod, open_bet: OpenBet, wallet: Wallet, ta
             return_stake(wallet.user_id, bet),
             balances_with(wallet, asset, bet.cash, bet.bonus),
         )
-    legs = pay_legs(table, of_game.selection, stake, resolution.result)
+    terms = terms_of(wallet, asset, rules, time_us)
+    legs = pay_legs(rules.tables[of_game.table_digest], of_game.selection, stake, resolution.result)
     due = sum(leg.payout for leg in legs)
     room = AMOUNT_MAX - (owned_or_due(wallet, asset) - stake)
     payout = min(due, room, AMOUNT_MAX)
@@ -76,6 +78,8 @@ def resolve_bet(resolution: ResolvePeriod, open_bet: OpenBet, wallet: Wallet, ta
         asset=asset,
         bet_id=open_bet.bet_id,
         cause=resolution.cause,
+        commission_at_us=None if terms is None else terms.due_at_us,
+        commission_rules=None if terms is None else terms.rules,
         legs=tuple((leg, part, paid) for leg, part, paid in legs),
         payout=payout,
         unpaid=due - payout or None,

@@ -73,6 +73,19 @@ class ExpiringHold(Struct, frozen=True, array_like=True, order=True, gc=False):
     cause: str
 
 
+class Turnover(Struct, frozen=True, array_like=True, order=True, gc=False):
+    """The stakes of a UTC day number that a commission is due for at ``due_at_us``, by the rules of a digest.
+
+    Ordered by that time. ``cause`` is the position of the last event that settled one of their bets."""
+
+    due_at_us: int
+    asset: str
+    day: int
+    rules: str
+    stake: int
+    cause: str
+
+
 class FirstDeposit(Struct, frozen=True, array_like=True, gc=False):
     order_id: str
     asset: str
@@ -123,6 +136,16 @@ class Wallet(Struct, array_like=True, tag="w", gc=False):
     own_grants: dict[str, int] = {}
     """Kind → how many bonuses the ledger granted by its rules."""
     attendance: dict[str, Attendance] = {}
+    agent_level: int = 0
+    turnover: tuple[Turnover, ...] = ()
+    """What commissions are due for, the soonest first: of an asset the day that runs, and the day before until its
+    delay is over."""
+    valid_in: tuple[str, ...] = ()
+    """The assets in which the user's deposits have made the user a valid referral."""
+    valid_referrals: dict[str, int] = {}
+    """Asset → how many valid referrals the user has."""
+    commission_carried: dict[str, int] = {}
+    """Asset → what the last commission left, in billionths of the minor unit."""
 
 
 NO_BALANCE: Final = Balance()
@@ -150,13 +173,21 @@ def day_count(wallet: Wallet, asset: str, day: int) -> DayCount:
 
 
 def next_due_us(wallet: Wallet) -> int | None:
-    """When the wallet's next hold or grant expires, in Unix microseconds; None if none does."""
+    """When the wallet's next hold or grant expires or its next commission is due, in Unix microseconds; None if there
+    is none."""
     due = wallet.expiring_holds[0].expires_at_us if wallet.expiring_holds else None
     if wallet.grants:
         grant_due = wallet.grants[0].expires_at_us
         if grant_due is not None and (due is None or grant_due < due):
-            return grant_due
+            due = grant_due
+    if wallet.turnover and (due is None or wallet.turnover[0].due_at_us < due):
+        return wallet.turnover[0].due_at_us
     return due
+
+
+def has_timers(wallet: Wallet) -> bool:
+    """Whether something of the wallet may be due at some time."""
+    return bool(wallet.grants or wallet.expiring_holds or wallet.turnover)
 
 
 def spending_order(grant: Grant) -> tuple[bool, int, int]:

@@ -37,6 +37,7 @@ from ledger.core.record import EMPTY_SHA256, Head
 from ledger.errors import LogDamaged
 from ledger.operations.verifying import gifts
 from ledger.operations.verifying.anchors import Anchor, Anchors, Contradiction
+from ledger.operations.verifying.commissions import COMMISSIONS
 from ledger.operations.verifying.damage import damaged, link_of
 from ledger.operations.verifying.follow_ups import FollowUps
 from ledger.operations.verifying.pay_tables import PayTables
@@ -116,7 +117,8 @@ _ACTORS_MAX: Final = 10_000
 _UNREADABLE: Final = (KeyError, TypeError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _WITHOUT_WALLET: Final = frozenset({"referral_void", "transfer_refused", "writer_opened"})
-"""Types that the ledger records also on a wallet that was never opened."""
+"""Types that the ledger records also on a wallet that was never opened; the next ones have their reason then."""
+_WITH_REASON: Final = frozenset({"commission_paid", "referral_valid"})
 _OUTCOMES: Final = frozenset({"result_recorded", "period_cancelled"})
 """The types of the stream of a game, which is no wallet."""
 _BETS: Final = frozenset({"bet_placed", "bet_settled", "bet_cancelled"})
@@ -124,6 +126,7 @@ _FOLLOW_UPS: Final = frozenset(
     {
         *("wallet_opened", "referral_counted", "referral_void", "transfer_sent"),
         *("transfer_received", "transfer_refused", "transfer_delivered", "transfer_returned"),
+        *("deposited", "referral_valid", "commission_due", "commission_paid"),
         *("gift_claimed", "gift_share_granted", "gift_share_refused", "gift_received", "gift_refused"),
         *("referral_code_claimed", "referral_code_granted", "referral_code_refused"),
         *("referral_resolved", "referral_unknown", "referrer_set"),
@@ -133,6 +136,7 @@ _FOLLOW_UPS: Final = frozenset(
 _OWN_ID: Final = {
     "hold_expired": "~expiry:",
     "bonus_expired": "~expiry:",
+    "commission_due": "~commission:",
     "bonus_granted": "~own:",
     "writer_opened": "~open:",
 }
@@ -152,7 +156,7 @@ class _Type(NamedTuple):
 _TYPES: Final = {
     of: _Type(
         kind,
-        (HANDLERS | gifts.HANDLERS).get(kind.name, moves_nothing),
+        (HANDLERS | gifts.HANDLERS | COMMISSIONS).get(kind.name, moves_nothing),
         KEYS.get(kind.name),
         kind.name in _FOLLOW_UPS | _OUTCOMES | _BETS or kind.name in SECOND_KEY,
     )
@@ -452,7 +456,9 @@ class _Partition:
             raise Mismatch(f"{user_id} belongs to another partition")
         if event.type == "wallet_opened":
             self._whole.opened.add(user_id)
-        elif event.type not in _WITHOUT_WALLET:
+        elif event.type not in _WITHOUT_WALLET and not (
+            event.type in _WITH_REASON and event.data.reason == "wallet_not_open"
+        ):
             raise Mismatch(f"the wallet {user_id} was not opened before")
 
     def _new_actor(self, event: Record) -> None:

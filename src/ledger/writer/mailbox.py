@@ -4,17 +4,22 @@ Invariants:
 (1) requests are bounded by ``requests_max``; follow-ups are not, because refusing one would lose it;
 (2) requests that are put back go to the front, in their order, so a wallet's commands never change their order;
 (3) outcomes of periods, which may take many rounds, wait beside the other follow-ups and delay none of them.
+(4) so do commissions, of which those of a whole day are sent at once.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from ledger.core.follow_up_commands import ResolvePeriod
+from ledger.core.follow_up_commands import PayCommission, ResolvePeriod
 from ledger.writer.requests import FollowUpRequest, Request
 
 T = TypeVar("T")
+
+COMMISSIONS_PER_ROUND: Final = 128
+"""The most commissions that a round takes. One partition of a node has the turn to pay them (``settlement_turn``), so
+this is what a command of another partition waits for. Chosen: some 8 ms."""
 
 
 class Mailbox:
@@ -27,10 +32,26 @@ class Mailbox:
         """Those for one wallet."""
         self.outcomes: deque[FollowUpRequest] = deque()
         """Those that end the open bets of a period."""
+        self.commissions: deque[FollowUpRequest] = deque()
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self.requests) + len(self.follow_ups) + len(self.outcomes)
+        return len(self.requests) + self.follow_ups_waiting
+
+    @property
+    def follow_ups_waiting(self) -> int:
+        """All of them: outcomes and commissions too."""
+        return len(self.follow_ups) + len(self.outcomes) + len(self.commissions)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether something waits that needs no turn."""
+        return bool(self.requests or self.follow_ups)
+
+    @property
+    def needs_turn(self) -> bool:
+        """Whether something waits that needs the turn: outcomes or commissions."""
+        return bool(self.outcomes or self.commissions)
 
     def put(self, request: Request) -> bool:
         """Put a request behind the others. False, and nothing is put, if ``requests_max`` wait already."""
@@ -51,18 +72,23 @@ class Mailbox:
             self._queue_of(follow_up).appendleft(follow_up)
 
     def _queue_of(self, waiting: FollowUpRequest) -> deque[FollowUpRequest]:
+        if isinstance(waiting.follow_up, PayCommission):
+            return self.commissions
         return self.outcomes if isinstance(waiting.follow_up, ResolvePeriod) else self.follow_ups
 
-    def take(self, limit: int, *, outcomes: bool) -> tuple[list[Request], list[FollowUpRequest]]:
-        """At most ``limit`` requests and ``limit`` follow-ups, the oldest first; with ``outcomes`` also as many
-        outcomes."""
+    def take(self, limit: int, *, with_turn: bool) -> tuple[list[Request], list[FollowUpRequest]]:
+        """At most ``limit`` requests and ``limit`` follow-ups, the oldest first; ``with_turn`` also outcomes, and
+        ``COMMISSIONS_PER_ROUND`` commissions."""
         follow_ups = _take(self.follow_ups, limit)
-        return _take(self.requests, limit), follow_ups + _take(self.outcomes, limit) if outcomes else follow_ups
+        if with_turn:
+            follow_ups += _take(self.outcomes, limit) + _take(self.commissions, COMMISSIONS_PER_ROUND)
+        return _take(self.requests, limit), follow_ups
 
     def take_follow_ups(self) -> list[FollowUpRequest]:
-        """All follow-ups, outcomes included."""
-        taken = [*self.follow_ups, *self.outcomes]
+        """All follow-ups, outcomes and commissions included."""
+        taken = [*self.follow_ups, *self.outcomes, *self.commissions]
         self.follow_ups.clear()
+        self.commissions.clear()
         self.outcomes.clear()
         return taken
 

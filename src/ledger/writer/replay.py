@@ -17,6 +17,7 @@ from ledger.core.bet_events import (
     PeriodCancelled,
     ResultRecorded,
 )
+from ledger.core.commissions import COMMISSION
 from ledger.core.consequences import OWN
 from ledger.core.decide import EXPIRY
 from ledger.core.events import Event, WriterOpened
@@ -109,7 +110,7 @@ def _fold(state: PartitionState, replayed: Replayed, event: Event, at: Head) -> 
         replayed.announced.append(Announced(event, position, at.sha256))
     if (
         event.command_id[0] == "~"
-        and not event.command_id.startswith((EXPIRY, OWN))
+        and not event.command_id.startswith((EXPIRY, OWN, COMMISSION))
         and kind is not BetSettled  # the cause of a settlement has sent no follow-up that is kept
         and kind is not BetCancelled
     ):

@@ -1,8 +1,8 @@
-"""Which partition of a node may settle bets now: one at a time, in the order in which they asked.
+"""Which partition of a node may settle bets or pay commissions now: one at a time.
 
-Every partition settles after a result. If all of them decided a round of settlements in turn, a command would wait
-for all of those rounds. With one at a time the rounds can be larger, so that each bet costs less, and a command waits
-for one of them.
+Every partition settles after a result, and pays commissions after a day. If all of them decided a round of these in
+turn, a command would wait for all of those rounds. With one at a time the rounds can be larger, so that each event
+costs less, and a command waits for one of them.
 
 Invariants:
 (1) at most one partition has the turn, and it keeps it while it decides a round, not while the round is appended;

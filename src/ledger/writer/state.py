@@ -203,7 +203,11 @@ class PartitionState:
         """Change a wallet within the batch, and its timer if its next expiry changes."""
         user_id = after.user_id
         self.put(user_id, after)
-        if before.grants is after.grants and before.expiring_holds is after.expiring_holds:
+        if (
+            before.grants is after.grants
+            and before.expiring_holds is after.expiring_holds
+            and before.turnover is after.turnover
+        ):
             return
         due_us, due_before_us = next_due_us(after), next_due_us(before)
         if due_us == due_before_us:

@@ -33,11 +33,11 @@ from ledger.errors import (
     LedgerError,
     LogUnavailable,
     OutcomeUnknown,
-    RulesMissing,
     StaleHead,
 )
 from ledger.pacing import RareWarnings
 from ledger.ports import Clock, EventLog, StateStore
+from ledger.writer.kept_rules import learn_money_rules, learn_tables
 from ledger.writer.key_filter import KeyFilter
 from ledger.writer.mailbox import Mailbox
 from ledger.writer.opening import Opening
@@ -166,7 +166,7 @@ class Writer:
     @property
     def follow_ups_waiting(self) -> int:
         """Follow-ups that wait for a round."""
-        return len(self._mailbox.follow_ups) + len(self._mailbox.outcomes)
+        return self._mailbox.follow_ups_waiting
 
     @property
     def idle(self) -> bool:
@@ -231,18 +231,8 @@ class Writer:
         return replayed
 
     async def _learn_tables(self) -> None:
-        """Get the pay tables of the open bets that another node took, under rules that this one did not start with.
-        Raises RulesMissing, LogUnavailable."""
-        digests = self.state.open_bets.digests
-        tables = self._rules.tables
-        if digests - tables.keys():
-            tables.update(await self._log.tables())
-        if missing := sorted(digests - tables.keys()):
-            raise RulesMissing(
-                f"partition {self.partition} has open bets that were taken under the pay table {missing[0]}, which "
-                "is not kept with the log: restore the log's file or its topic of declarations, or start once with "
-                "the rules file that had this table"
-            )
+        """Raises RulesMissing, LogUnavailable."""
+        await learn_tables(self._log, self._rules, self.partition, self.state.open_bets.digests)
 
     async def follow(self, *, save_every: int) -> int:
         """Before ``start``: fold in the events that others have written since. Returns how many.
@@ -375,7 +365,7 @@ class Writer:
 
     def left_follow_ups(self) -> list[tuple[AnyFollowUp, Callable[[], None]]]:
         """After the end: the follow-ups that it received and has not decided, with their callbacks."""
-        left = [*self._abandoned, *self._follow_ups_in_round, *self._mailbox.follow_ups, *self._mailbox.outcomes]
+        left = [*self._abandoned, *self._follow_ups_in_round, *self._mailbox.take_follow_ups()]
         return [(waiting.follow_up, waiting.on_durable) for waiting in left]
 
     async def retire(self, *, save: bool) -> None:
@@ -426,7 +416,7 @@ class Writer:
                 async with self._between_rounds:
                     self._requests_in_round = []
                     if not self._opening.must_open or await self._open():
-                        requests, follow_ups = self._mailbox.take(ROUND_MAX, outcomes=self._may_settle())
+                        requests, follow_ups = self._mailbox.take(ROUND_MAX, with_turn=self._has_turn())
                         self._requests_in_round, self._follow_ups_in_round = requests, follow_ups
                         await self._round(requests, follow_ups)
                         continue
@@ -441,13 +431,13 @@ class Writer:
         finally:
             self._settlement_turn.give_back(self.partition)
 
-    def _may_settle(self) -> bool:
-        """Whether outcomes wait, and the partition has the turn to settle their bets."""
-        return bool(self._mailbox.outcomes) and self._settlement_turn.take(self.partition, self._mailbox.wake)
+    def _has_turn(self) -> bool:
+        """Whether something waits that needs the turn, and the partition has it."""
+        return self._mailbox.needs_turn and self._settlement_turn.take(self.partition, self._mailbox.wake)
 
     async def _wait_for_work(self) -> bool:
         """Wait for requests, follow-ups, due timers or the need to open. False: the writer is to stop."""
-        while not (self._mailbox.requests or self._mailbox.follow_ups or self._may_settle()):
+        while not (self._mailbox.has_work or self._has_turn()):
             if self._stopping:
                 return False
             if self._opening.must_open:
@@ -484,6 +474,7 @@ class Writer:
         """Decide, append, respond. Raises LedgerError if the partition cannot continue; every request is closed."""
         for attempt in range(_STALE_MAX):
             try:
+                await learn_money_rules(self._log, self._rules, self.partition, follow_ups)
                 now_us = max(self._clock(), self._time_us)
                 due = await self._decider.fetch(now_us, requests, follow_ups)
                 if self._opening.is_behind(self.state, self.head, follow_ups):
@@ -493,6 +484,11 @@ class Writer:
                     return
                 # Not before ``now_us``, if the clock steps back during the read: the due timers would be lost.
                 decided = self._decider.decide(self.head, now_us, self._clock(), requests, follow_ups, due)
+            except LogUnavailable as error:  # of the rules: nothing was decided
+                self._log_errors.warn("partition %d cannot read the rules of money flows: %s", self.partition, error)
+                self._wait_again(requests, follow_ups)
+                await asyncio.sleep(_RETRY_S)
+                return
             except LedgerError:  # the state cannot be relied on: nothing was decided
                 self.state.roll_back()
                 self._put_back(follow_ups)

@@ -62,6 +62,7 @@ class WalletOracle:
         self._limits: dict[str, dict[str, int | None]] = {}
         self._first_deposit: Document | None = None
         self._members = [0] * LEVELS
+        self._commissions: dict[str, tuple[str, int]] = {}
         self._granted: dict[str, Document] = {}
         self._stakes: dict[str, Document] = {}
         self._by_position: dict[str, tuple[str, str]] = {}
@@ -142,6 +143,8 @@ class WalletOracle:
         for grant in self._granted.values():
             if not grant["reversed"]:
                 _count(totals.setdefault((grant["asset"],), _no_totals())["bonuses"], grant["amount"])
+        for asset, amount in self._commissions.values():
+            _count(totals.setdefault((asset,), _no_totals())["commissions"], amount)
         return {
             "user_id": self.user_id,
             "games": [
@@ -152,12 +155,15 @@ class WalletOracle:
 
     def referrals(self) -> Document:
         assert self._opened is not None
+        commissions: dict[str, int] = {}
+        for asset, amount in self._commissions.values():
+            commissions[asset] = commissions.get(asset, 0) + amount
         return {
             "user_id": self.user_id,
             "referrer_id": self._opened["referrer_id"],
             "direct_count": self._members[0],
             "levels": [{"level": level, "members": members} for level, members in enumerate(self._members, 1)],
-            "commissions": {},
+            "commissions": dict(sorted(commissions.items())),
         }
 
     # --- the records ---------------------------------------------------------------------------------------------
@@ -413,6 +419,10 @@ class WalletOracle:
     def _wallet_closed(self, _position: str, _time_us: int, _data: Document) -> None:
         self._status = "closed"
 
+    def _commission_paid(self, position: str, _time_us: int, data: Document) -> None:
+        if data["amount"]:
+            self._commissions[position] = (data["asset"], data["amount"])
+
     def _only_money(self, _position: str, _time_us: int, _data: Document) -> None:
         """Nothing beyond its postings."""
 
@@ -451,6 +461,10 @@ _HANDLERS: Final[dict[str, Callable[[WalletOracle, str, int, Document], None]]] 
     "wallet_frozen": WalletOracle._wallet_frozen,
     "wallet_unfrozen": WalletOracle._wallet_unfrozen,
     "wallet_closed": WalletOracle._wallet_closed,
+    "agent_level_set": WalletOracle._only_money,
+    "referral_valid": WalletOracle._only_money,
+    "commission_due": WalletOracle._only_money,
+    "commission_paid": WalletOracle._commission_paid,
     **dict.fromkeys(
         ("gift_created", "gift_closed", "gift_share_granted", "gift_share_refused"), WalletOracle._of_a_stream
     ),

@@ -1,46 +1,57 @@
-"""Referrals: how many members a referrer has, level by level."""
+"""Referrals: how many members a referrer has, and the commissions on their stakes, level by level."""
 
 from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 from sqlalchemy import Select, select
 
+from ledger.core.commission_events import CommissionPaid
 from ledger.core.events import Event, ReferralCounted
 from ledger.core.position import Position
 from projections.models.wallets import WalletRow
 from projections.tables import columns
 from projections.tables.fields import AssetText, Count, Sum, UserId
 from projections.tables.model import Model
-from projections.tables.queries import Conditions, Query, Rows, UserRead, UserStatus, of_one_user
+from projections.tables.queries import Conditions, Query, Rows, UserRead, UserStatus, fields_of, of_one_user
 from projections.tables.row_buffer import RowBuffer
-from projections.tables.rows import Row
+from projections.tables.rows import Row, plus
 from projections.tables.tables import Tables
 
 # --- rows and fold --------------------
 
 
 class ReferralRow(Row):
-    """How many members opened a wallet ``level`` steps below."""
+    """How many members opened a wallet ``level`` steps below, where ``asset`` is ""; else the commissions in the
+    asset that were paid on their stakes."""
 
     table = "referral"
-    key_length = 2
+    key_length = 3
 
     user_id: columns.UserId
     level: columns.Small
+    asset: columns.AssetCode
     members: int = 0
+    commissions: columns.Sum = "0"
 
 
 def needs(event: Event, buffer: RowBuffer) -> None:
-    if isinstance(event.data, ReferralCounted):
-        buffer[ReferralRow].want((event.user_id, event.data.level))
+    match event.data:
+        case ReferralCounted(level=level):
+            buffer[ReferralRow].want((event.user_id, level, ""))
+        case CommissionPaid(level=level, asset=asset, amount=amount) if amount:
+            buffer[ReferralRow].want((event.user_id, level, asset))
 
 
 def fold(event: Event, _position: Position, buffer: RowBuffer) -> None:
-    if isinstance(event.data, ReferralCounted):
-        buffer[ReferralRow].edit_or_add((event.user_id, event.data.level)).members += 1
+    match event.data:
+        case ReferralCounted(level=level):
+            buffer[ReferralRow].edit_or_add((event.user_id, level, "")).members += 1
+        case CommissionPaid(level=level, asset=asset, amount=amount) if amount:
+            row = buffer[ReferralRow].edit_or_add((event.user_id, level, asset))
+            row.commissions = plus(row.commissions, amount)
 
 
-MODEL: Final = Model((ReferralRow,), fold, needs, of=(ReferralCounted,))
+MODEL: Final = Model((ReferralRow,), fold, needs, of=(ReferralCounted, CommissionPaid))
 
 
 # --- document
@@ -69,7 +80,10 @@ class Referrals(Struct, gc=False):
         list[Level],
         Meta(min_length=REFERRAL_LEVELS, max_length=REFERRAL_LEVELS, description="All levels, the lowest first"),
     ]
-    commissions: Annotated[dict[AssetText, Sum], Meta(description="Asset to the commissions paid", examples=[{}])]
+    commissions: Annotated[
+        dict[AssetText, Sum],
+        Meta(description="Asset to the commissions paid, over all levels", examples=[{"INR": 300}]),
+    ]
 
 
 # --- reads
@@ -77,13 +91,19 @@ class Referrals(Struct, gc=False):
 
 def referrals_statement(tables: Tables, _: Conditions) -> Select[Any]:
     table = tables[ReferralRow]
-    return select(table.c.level, table.c.members).where(of_one_user(table)).order_by(table.c.level)
+    return select(*fields_of(table)).where(of_one_user(table)).order_by(table.c.asset, table.c.level)
 
 
 def _document(user: UserStatus, rows: Rows) -> Referrals:
-    members: dict[int, int] = dict(rows)
+    members: dict[int, int] = {}
+    commissions: dict[str, int] = {}
+    for level, asset, counted, paid in rows:
+        if asset:
+            commissions[asset] = commissions.get(asset, 0) + int(paid)
+        else:
+            members[level] = counted
     levels = [Level(level, members.get(level, 0)) for level in range(1, REFERRAL_LEVELS + 1)]
-    return Referrals(user.user_id, WalletRow(*user.wallet).referrer_id, members.get(1, 0), levels, {})
+    return Referrals(user.user_id, WalletRow(*user.wallet).referrer_id, members.get(1, 0), levels, commissions)
 
 
 REFERRALS: Final = UserRead(Query(referrals_statement), _document)

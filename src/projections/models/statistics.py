@@ -1,4 +1,4 @@
-"""Statistics: a user's bets per asset and game; and per asset the deposits, withdrawals and bonuses.
+"""Statistics: a user's bets per asset and game; and per asset the deposits, withdrawals, bonuses and commissions.
 
 A cancelled bet and a reversed deposit or grant are not counted. The postings of a cancellation or a reversal have
 the amounts: they are the opposite of the original postings.
@@ -11,6 +11,7 @@ from sqlalchemy import Select, select
 
 from ledger.core.bet_events import BetCancelled, BetPlaced, BetSettled
 from ledger.core.bonus_events import AttendanceClaimed, BonusGranted
+from ledger.core.commission_events import CommissionPaid
 from ledger.core.events import (
     HOUSE_BONUSES,
     HOUSE_DEPOSITS,
@@ -67,7 +68,9 @@ def needs(event: Event, buffer: RowBuffer) -> None:
     match event.data:
         case BetPlaced(asset=asset, game=game):
             buffer[StatisticsRow].want((event.user_id, asset, game))
-        case Deposited() | BonusGranted() | AttendanceClaimed() | GiftReceived() | Reversed() | WithdrawalApproved():
+        case Deposited() | BonusGranted() | AttendanceClaimed() | GiftReceived() | CommissionPaid():
+            buffer[StatisticsRow].want((event.user_id, event.data.asset, ""))
+        case Reversed() | WithdrawalApproved():
             for asset in event.balances:
                 buffer[StatisticsRow].want((event.user_id, asset, ""))
 
@@ -112,6 +115,10 @@ def fold(event: Event, _position: Position, buffer: RowBuffer) -> None:
             row = _money(event, buffer, data.asset)
             row.bonuses_count += 1
             row.bonuses = plus(row.bonuses, data.amount)
+        case CommissionPaid() if data.amount:
+            row = _money(event, buffer, data.asset)
+            row.commissions_count += 1
+            row.commissions = plus(row.commissions, data.amount)
         case WithdrawalApproved():
             for account, asset, amount in event.postings:
                 if account == HOUSE_WITHDRAWALS:
@@ -150,6 +157,7 @@ MODEL: Final = Model(
         Deposited,
         BonusGranted,
         AttendanceClaimed,
+        CommissionPaid,
         GiftReceived,
         WithdrawalApproved,
         Reversed,
@@ -206,7 +214,7 @@ class Totals(Struct, gc=False):
     deposits: Annotated[CountAndAmount, Meta(description="Deposits without their bonuses")]
     withdrawals: Annotated[CountAndAmount, Meta(description="Approved withdrawals")]
     bonuses: Annotated[CountAndAmount, Meta(description="Bonuses of deposits, and granted bonuses")]
-    commissions: Annotated[CountAndAmount, Meta(description="Commissions paid to the user")]
+    commissions: Annotated[CountAndAmount, Meta(description="Commissions paid to the user, those above 0")]
 
 
 class Statistics(Struct, gc=False):

@@ -704,6 +704,32 @@ class Commands:
             deadline_s=deadline_s,
         )
 
+    async def set_agent_level(
+        self,
+        user_id: str,
+        *,
+        level: int,
+        command_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        private: Mapping[str, str] | None = None,
+        deadline_s: float | None = None,
+    ) -> Result:
+        """Sets the user's level as an agent: commissions that are paid to the user from then on have that
+        level's rates. A level without rates of its own gets the common rates. `level`: The level of an
+        agent, 0 … 10; the rules may pay commissions by it.
+        """
+        return await self.post(
+            {
+                "type": "set_agent_level",
+                "user_id": user_id,
+                "level": level,
+                "command_id": command_id,
+                "metadata": metadata,
+                "private": private,
+            },
+            deadline_s=deadline_s,
+        )
+
     async def record_result(
         self,
         user_id: str,

@@ -1027,7 +1027,7 @@ class Referrals(Struct, frozen=True, kw_only=True):
     """All levels, the lowest first"""
 
     commissions: dict[str, int]
-    """Asset to the commissions paid"""
+    """Asset to the commissions paid, over all levels"""
 
     as_of: AsOf
 
@@ -1202,7 +1202,7 @@ class Totals(Struct, frozen=True, kw_only=True):
     """Bonuses of deposits, and granted bonuses"""
 
     commissions: CountAndAmount
-    """Commissions paid to the user"""
+    """Commissions paid to the user, those above 0"""
 
 
 class Transfers(Struct, frozen=True, kw_only=True):

@@ -34,6 +34,8 @@ _SHARE: Final = "share of the gift"
 _NO_SHARE: Final = "refusal of the gift"
 _CODE_CLAIM: Final = "claim of the code"
 _CODE_OUTCOME: Final = "outcome of the claim of"
+_VALID: Final = "valid referral"
+_COMMISSION: Final = "commission"
 
 _Expected = tuple[str, tuple[Any, ...], int, str]
 """The wallet that must record it, what it must record, the cause's time and position."""
@@ -50,6 +52,7 @@ class FollowUps:
         self._sent: dict[str, _Expected] = {}
         self._arrived: dict[str, _Arrived] = {}
         self._referrers: dict[str, str] = {}
+        self._valid: set[tuple[str, str]] = set()
 
     def send(self, event: Record, head: str) -> None:
         """Remember what the event sends, if it sends something. ``head``: its record's hash. Raises Mismatch."""
@@ -69,6 +72,27 @@ class FollowUps:
                 if referrer is None or referrer == data.member or data.level >= _LEVELS:
                     return
                 to, what = referrer, (_REFERRAL, data.member, data.level + 1)
+            case "deposited":
+                if data.referral_rules is UNSET:
+                    return
+                to = self._referrers.get(event.user_id)
+                key = (event.user_id, data.asset)
+                if to is None or key in self._valid:
+                    raise Mismatch("the wallet has no referrer, or was a valid referral before")
+                self._valid.add(key)
+                what = (_VALID, event.user_id, data.asset, data.referral_rules)
+            case "commission_due":
+                to = self._referrers.get(event.user_id)
+                if to is None:
+                    raise Mismatch("the wallet has no referrer, who would be paid a commission")
+                what = (_COMMISSION, event.user_id, 1, data.asset, data.day, data.stake, data.rules)
+            case "commission_paid":
+                if data.referrer_id is UNSET:
+                    return
+                to = self._referrers.get(event.user_id)
+                if to != data.referrer_id or to == data.member or data.level >= _LEVELS:
+                    raise Mismatch(f"no commission of level {data.level + 1} goes to {data.referrer_id}")
+                what = (_COMMISSION, data.member, data.level + 1, data.asset, data.day, data.stake, data.rules)
             case "transfer_sent":
                 to, what = data.to_user_id, (_TRANSFER, data.transfer_id, event.user_id, data.asset, data.amount)
             case "transfer_received":
@@ -95,6 +119,10 @@ class FollowUps:
         match event.type:
             case "referral_counted" | "referral_void":
                 what: tuple[Any, ...] = (_REFERRAL, data.member, data.level)
+            case "referral_valid":
+                what = (_VALID, data.member, data.asset, data.rules)
+            case "commission_paid":
+                what = (_COMMISSION, data.member, data.level, data.asset, data.day, data.stake, data.rules)
             case "transfer_received" | "transfer_refused":
                 what = (_TRANSFER, data.transfer_id, data.from_user_id, data.asset, data.amount)
             case "transfer_delivered":

@@ -13,7 +13,11 @@ from msgspec import UNSET
 
 from ledger.operations.verifying.records import Record
 
-_LED_TO_BY: Final = {"registration": "wallet_opened", "first_deposit": "deposited"}
+_LED_TO_BY: Final = {
+    "registration": "wallet_opened",
+    "first_deposit": "deposited",
+    "invitation": "referral_valid",
+}
 """Kind of a bonus → the type of the event that leads to it."""
 _DAY_US: Final = 86_400_000_000
 

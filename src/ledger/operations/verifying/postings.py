@@ -12,6 +12,7 @@ reversal posts the opposite of the event that it names.
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from msgspec import UNSET, UnsetType
@@ -81,6 +82,9 @@ class Book:
         self._proposals: dict[tuple[str, str], tuple[str, int, str]] = {}
         self._grants: dict[tuple[str, str], list[Any]] = {}
         self._credit: dict[tuple[str, str], int] = {}
+        self.turnover: dict[tuple[str, str, str, str], tuple[int, int, int]] = {}
+        """(wallet, asset, day, rules) → the stakes that earn a commission, when it is due, the seq of the last."""
+        self.carried_e9: dict[tuple[str, str], int] = {}
         self.gifts: dict[str, Any] = {}
         """By code, for ``verifying.gifts``."""
         self.code_owners: dict[str, str] = {}
@@ -290,8 +294,22 @@ def _check_legs(bet: PlacedBet, data: Any) -> None:
         raise Mismatch(f"its legs do not pay {data.payout} and leave {unpaid} unpaid")
 
 
+def _add_turnover(book: Book, event: Record, data: Any, bet: PlacedBet) -> None:
+    """The stake earns a referrer a commission, later or at once."""
+    if type(data.commission_at_us) is not int or type(data.commission_rules) is not str:
+        raise Mismatch("a commission has a time and rules")
+    if data.commission_at_us < event.time_us:
+        raise Mismatch(f"the commission is due at {data.commission_at_us}, before this event")
+    day = datetime.fromtimestamp(event.time_us // 86_400_000_000 * 86_400, UTC).date().isoformat()
+    key = (event.user_id, bet.asset, day, data.commission_rules)
+    stake, due_at_us, _ = book.turnover.get(key, (0, data.commission_at_us, 0))
+    book.turnover[key] = (stake + bet.cash + bet.bonus, due_at_us, event.seq)
+
+
 def _bet_settled(book: Book, event: Record, data: Any, _: LookUp) -> Move | None:
     bet = _ended(book, event, data)
+    if data.commission_at_us is not UNSET or data.commission_rules is not UNSET:
+        _add_turnover(book, event, data, bet)
     asset, cash, bonus, grants = bet[:4]
     if bet.game:
         _check_legs(bet, data)
@@ -340,7 +358,7 @@ def _hold_expired(book: Book, event: Record, data: Any, _: LookUp) -> Move:
         raise Mismatch(f"the hold {data.hold_id} has no expiry")
     if event.time_us < expires_at_us:
         raise Mismatch(f"the hold {data.hold_id} expires at {expires_at_us}, after this event")
-    _caused_by(event, data.cause, seq)
+    caused_by(event, data.cause, seq)
     return _hold(event, asset, -amount)
 
 
@@ -384,7 +402,7 @@ def _attendance_claimed(book: Book, event: Record, data: Any, _: LookUp) -> Move
 def _bonus_expired(book: Book, event: Record, data: Any, _: LookUp) -> Move:
     asset, amount = data.asset, amount_of(data.amount)
     seq = book.take_from_grant(event, data.grant_id, asset, amount, whole=True)
-    _caused_by(event, data.cause, seq)
+    caused_by(event, data.cause, seq)
     return [(_bonus(event), asset, -amount), (_BONUSES, asset, amount)], asset, 0, -amount, 0
 
 
@@ -476,7 +494,7 @@ def _resolved(kept: dict[tuple[str, str], Any], event: Record, kind: str, name: 
     return item
 
 
-def _caused_by(event: Record, cause: str, seq: int) -> None:
+def caused_by(event: Record, cause: str, seq: int) -> None:
     if cause != f"{event.partition}:{seq}":
         raise Mismatch(f"it names {cause} as its cause, the cause is {event.partition}:{seq}")
 

@@ -56,6 +56,7 @@ class Deposited(_Data, kw_only=True):
     metadata: Metadata = UNSET
     order_id: str
     private: Text = UNSET
+    referral_rules: Text = UNSET
     rules: Text = UNSET
     wagering: Amount = UNSET
 
@@ -101,6 +102,8 @@ class BetSettled(_Data, kw_only=True):
     asset: Text = UNSET
     bet_id: str
     cause: Text = UNSET
+    commission_at_us: Amount = UNSET
+    commission_rules: Text = UNSET
     legs: list[tuple[str, int, int]] | UnsetType = UNSET
     metadata: Metadata = UNSET
     payout: int
@@ -279,6 +282,43 @@ class Proof(Struct, forbid_unknown_fields=True, gc=False):
     time_us: int
 
 
+class AgentLevelSet(_Data, kw_only=True):
+    level: int
+    metadata: Metadata = UNSET
+    private: Text = UNSET
+
+
+class ReferralValid(_Data, kw_only=True):
+    asset: str
+    cause: str
+    member: str
+    reason: Text = UNSET
+    rules: str
+
+
+class CommissionDue(_Data, kw_only=True):
+    asset: str
+    cause: str
+    day: str
+    rules: str
+    stake: int
+
+
+class CommissionPaid(_Data, kw_only=True):
+    amount: int
+    asset: str
+    carried_e9: int
+    cause: str
+    day: str
+    level: int
+    member: str
+    rate_e9: int
+    reason: Text = UNSET
+    referrer_id: Text = UNSET
+    rules: str
+    stake: int
+
+
 class ResultRecorded(_Data, kw_only=True):
     metadata: Metadata = UNSET
     period: str
@@ -401,6 +441,10 @@ _DATA: Final[dict[str, type[_Data]]] = {
     "wallet_frozen": StatusChanged,
     "wallet_unfrozen": StatusChanged,
     "wallet_closed": StatusChanged,
+    "agent_level_set": AgentLevelSet,
+    "referral_valid": ReferralValid,
+    "commission_due": CommissionDue,
+    "commission_paid": CommissionPaid,
     "result_recorded": ResultRecorded,
     "period_cancelled": PeriodCancelled,
     "gift_created": GiftCreated,
@@ -446,6 +490,7 @@ _COMMANDS: Final = {
     "wallet_frozen": ("freeze_wallet", ("metadata", "reason")),
     "wallet_unfrozen": ("unfreeze_wallet", ("metadata", "reason")),
     "wallet_closed": ("close_wallet", ("metadata", "reason")),
+    "agent_level_set": ("set_agent_level", ("level", "metadata")),
     "result_recorded": ("record_result", ("metadata", "period", "proof", "result")),
     "period_cancelled": ("cancel_period", ("metadata", "period", "reason")),
     "gift_created": ("create_gift", ("amount", "asset", "claims", "expires_at_us", "metadata")),
