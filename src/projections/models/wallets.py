@@ -97,6 +97,12 @@ def needs(event: Event, buffer: RowBuffer) -> None:
             buffer[WalletRow].want((user_id,))
         case Deposited(first_deposit=True):
             buffer[WalletRow].want((user_id,))
+        case BetCancelled():
+            buffer[BetRow].want((user_id, data.bet_id))
+        case Reversed():
+            seq = reversed_seq(data)
+            buffer[DepositRow].want((seq,))
+            buffer[GrantEventRow].want((user_id, seq))
 
 
 def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
