@@ -20,8 +20,9 @@ _E9: Final = 1_000_000_000
 _AMOUNT_MAX: Final = 2**53 - 1
 
 
-def _referral_valid(book: Book, event: Record, _: Any, __: LookUp) -> None:
-    book.flows.may_cause(event)
+def _referral_valid(book: Book, event: Record, data: Any, _: LookUp) -> None:
+    if data.reason is UNSET:
+        book.flows.may_cause(event, data.asset)
 
 
 def _commission_due(book: Book, event: Record, data: Any, _: LookUp) -> None:
