@@ -317,7 +317,7 @@ def test_a_taken_port_ends_it_named_with_its_setting_and_nothing_is_made(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = run(tmp_path / "data", **{"HOST": "127.0.0.1", setting: address.format(port)})
-    assert_refused(done, 2, f"cannot listen on 127.0.0.1:{port}", f"set STAKELOG_{setting} to another one")
+    assert_refused(done, 1, f"cannot listen on 127.0.0.1:{port}", f"set STAKELOG_{setting} to another one")
     assert not (tmp_path / "data").exists()
 
 
