@@ -298,7 +298,7 @@ def test_a_frozen_referrer_is_paid() -> None:
     assert scene.balance("u1").cash == 6
 
 
-def test_a_member_who_has_left_still_earns_the_referrer_the_last_day() -> None:
+def test_a_closed_members_last_day_is_still_paid_to_the_referrer() -> None:
     scene = chain(2)
     bet(scene, "u2", 10_000)
     scene.given(close_wallet(user_id="u2"))
@@ -347,7 +347,7 @@ def test_what_is_paid_and_carried_is_exactly_what_was_earned(commissions: list[t
 
 
 @given(st.lists(st.integers(1, 10_000), min_size=1, max_size=8), rates)
-def test_many_small_commissions_pay_what_one_of_their_sum_pays(parts: list[int], rate_e9: int) -> None:
+def test_many_small_commissions_pay_as_much_as_one_large_commission(parts: list[int], rate_e9: int) -> None:
     carried_e9 = paid_out = 0
     for stake in parts:
         amount, carried_e9 = share(carried_e9, stake, rate_e9, AMOUNT_MAX)
