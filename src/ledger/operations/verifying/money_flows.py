@@ -1,4 +1,4 @@
-"""What the auditor knows of money flows: which event led to a bonus of the ledger's own, and the days of attendance.
+"""What the auditor checks of money flows: which event led to a bonus of the ledger's own, and the days of attendance.
 
 Invariants:
 (1) nothing of ``ledger`` is imported here, as in ``postings``;
@@ -96,7 +96,7 @@ class MoneyFlows:
 
 
 def wrong_wagering(data: Any) -> str | None:
-    """What is wrong with the wagering that the data adds."""
+    """What is wrong with the wagering that the event adds; None if nothing is."""
     if data.wagering is not UNSET and (data.rules is UNSET or not 0 < data.wagering < 2**53):
         return f"it adds {data.wagering} to the wagering, by no rules or out of the range of an amount"
     return None

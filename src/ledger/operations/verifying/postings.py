@@ -86,7 +86,7 @@ class Book:
         """(wallet, asset, day, rules) → the stakes that earn a commission, when it is due, the seq of the last."""
         self.carried_e9: dict[tuple[str, str], int] = {}
         self.gifts: dict[str, Any] = {}
-        """By code, for ``verifying.gifts``."""
+        """Code → its gift, for ``verifying.gifts``."""
         self.code_owners: dict[str, str] = {}
         """Referral code → its owner."""
         self.flows = MoneyFlows()
