@@ -111,8 +111,8 @@ class Round:
         self.finished: list[FollowUpRequest] = []
         """Follow-ups that have their event, from this round or an earlier one."""
         self.postponed: list[FollowUpRequest] = []
-        """Follow-ups for a wallet in ``unfinished``, or for which the round has no room, and outcomes with more open bets
-        than go into it."""
+        """Follow-ups for a wallet in ``unfinished``, or for which the round has no room, and outcomes with more open
+        bets than go into it."""
         self.sent: list[SentFollowUp] = []
         self.announced: list[Announced] = []
         self.settled = 0
