@@ -27,6 +27,7 @@ from unit.given import (
     place_bet,
     reverse,
     set_agent_level,
+    set_limits,
     settle_bet,
 )
 
@@ -326,6 +327,17 @@ def test_what_does_not_fit_the_wallet_is_carried_until_it_fits() -> None:
     bet(scene, "u2", 10, bet_id="b2")
     close_days(scene, "u2", DUE + DAY_US)
     assert paid(scene)[1:] == [("u1", 1, 17, 0)]
+
+
+def test_a_commission_is_never_more_than_an_amount_also_where_the_wallet_is_below_zero() -> None:
+    scene = chain(2, money(rates_e9=(E9,))).given(set_limits(credit_limit=5, user_id="u1"))
+    bet(scene, "u1", 5)
+    scene.given(adjust(AMOUNT_MAX - 10_000, user_id="u2"))
+    bet(scene, "u2", AMOUNT_MAX, payout=AMOUNT_MAX)
+    bet(scene, "u2", 10, bet_id="b2")
+    close_days(scene, "u2")
+    assert paid(scene) == [("u1", 1, AMOUNT_MAX, 10 * E9)]
+    assert scene.balance("u1").cash == AMOUNT_MAX - 5
 
 
 # --- exact fractions -------------------------------------------------------------------------------------------
