@@ -148,7 +148,7 @@ def changes() -> Iterator[tuple[str, str, str]]:
         ("selection", "staked_low", "staked_low + 1"),
         ("house", "fees_low", "fees_low + 1"),
         ("gift", "claimed", "claimed + 1"),
-        ("referral_code", "owner", "owner || 'x'"),
+        ("referral_code", "owner", "owner || '.'"),
     ]
 
 
