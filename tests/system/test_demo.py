@@ -41,7 +41,14 @@ def test_a_quick_day_ends_with_no_difference() -> None:
     done = demo("--quick", "--seed", "7")
     assert done.returncode == 0, done.stdout + done.stderr
     assert " 0 differences" in done.stdout
-    assert well(done.stdout) >= {"reads during the day", "reads of every wallet", "audit reconcile", "audit verify"}
+    assert all(game in done.stdout for game in ("wingo_3s", "trx_wix_4s", "k3_4s", "5d_5s", "all games"))
+    assert well(done.stdout) >= {
+        "periods of games",
+        "reads during the day",
+        "reads of every wallet",
+        "audit reconcile",
+        "audit verify",
+    }
 
 
 def test_a_second_day_on_the_same_folder_is_well_too(tmp_path: Path) -> None:

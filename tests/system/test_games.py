@@ -5,7 +5,9 @@ import http.client
 import json
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,9 +63,10 @@ def placed_bets(service: Service) -> str:
     raise AssertionError("no period took the bets in time")
 
 
-def recorded(service: Service, period: str) -> None:
+def recorded(service: Service, period: str, command_id: str = "r") -> None:
     """The result 7, as soon as it may come."""
-    result = {"type": "record_result", "user_id": "game:wingo_2s", "command_id": "r", "period": period, "result": "7"}
+    of_game = {"type": "record_result", "user_id": "game:wingo_2s", "command_id": command_id}
+    result = {**of_game, "period": period, "result": "7"}
     ends_s = time.monotonic() + WITHIN_S
     while time.monotonic() < ends_s:
         status, answer = call(service, "POST", "/v1/commands", result)
@@ -136,6 +139,87 @@ def test_a_period_is_paid_by_its_own_rules_after_a_kill_and_a_change(tmp_path: P
         check=False,
     )
     assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def test_a_kill_during_a_settlement_under_load_settles_every_bet_once(tmp_path: Path) -> None:
+    """The service dies right after it has acknowledged the result, while deposits arrive and bets are settled."""
+    data, rules_file = tmp_path / "data", rules(tmp_path / "rules.json", close_ms=100)
+    service = Service(data, PARTITIONS="4", RULES=rules_file)
+    service.start()
+    opened = [{"type": "open_wallet", "command_id": "open", "user_id": user_id} for user_id in USERS]
+    paid = [
+        {"type": "deposit", "command_id": "pay", "order_id": "o", "asset": "INR", "amount": 10**6, "user_id": u}
+        for u in USERS
+    ]
+    for commands in (opened, paid):
+        call(service, "POST", "/v1/commands/batch", commands)
+    period, bets = many_placed_bets(service)
+    killing = threading.Thread(target=load_until_killed, args=(service,))
+    killing.start()
+    recorded(service, period)
+    service.kill()
+    killing.join()
+    payout = sum(paid for _, _, paid in paid_legs("wingo", SELECTION, STAKE, "7"))
+    with Service(data, PARTITIONS="4", RULES=rules_file) as again:
+        ends_s = time.monotonic() + WITHIN_S
+        open_left = 1
+        while open_left and time.monotonic() < ends_s:
+            pages = [call(again, "GET", f"/v1/wallets/{user_id}/bets?status=open&limit=1") for user_id in USERS]
+            open_left = sum(len(page["items"]) if status == 200 else 1 for status, page in pages)
+        for user_id in USERS:
+            _, wallet = call(again, "GET", f"/v1/wallets/{user_id}?consistency=strong")
+            loaded = wallet["balances"]["INR"]["cash"] - 10**6 - bets[user_id] * (payout - STAKE)
+            assert loaded >= 0, f"{user_id}: not every bet was paid"
+            assert loaded < payout, f"{user_id}: a bet was paid twice"
+    verified = subprocess.run(
+        [sys.executable, "-m", "api", "audit", "verify", "--data", str(data)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def many_placed_bets(service: Service) -> tuple[str, Counter[str]]:
+    """Every user has 50 bets on one period. Returns the period, and how many bets each user has on all periods."""
+    placed: Counter[str] = Counter()
+    ends_s = time.monotonic() + WITHIN_S
+    while time.monotonic() < ends_s:
+        time.sleep(2 - time.time() % 2)
+        period = period_of(time.time())
+        about = {"type": "place_bet", "game": "wingo_2s", "period": period, "asset": "INR", "selection": SELECTION}
+        bets = [
+            {**about, "user_id": user_id, "command_id": f"{period}-{n}", "bet_id": f"{period}-{n}", "stake": STAKE}
+            for user_id in USERS
+            for n in range(50)
+        ]
+        _, results = call(service, "POST", "/v1/commands/batch", bets)
+        accepted = [str(bet["user_id"]) for bet, result in zip(bets, results, strict=True) if result["status"] == 201]
+        placed.update(accepted)
+        if len(accepted) == len(bets):
+            return period, placed
+        # Some of them came too late: they end with their period, and the next period is tried.
+        if accepted:
+            recorded(service, period, f"r-{period}")
+    raise AssertionError("no period took the bets in time")
+
+
+def load_until_killed(service: Service) -> None:
+    """Deposits of one unit, until the service is killed."""
+    number = 0
+    while True:
+        number += 1
+        deposit = {
+            "type": "deposit",
+            "command_id": f"l{number}",
+            "order_id": f"l{number}",
+            "asset": "INR",
+            "amount": 1,
+        }
+        try:
+            call(service, "POST", "/v1/commands", {**deposit, "user_id": USERS[number % len(USERS)]})
+        except (OSError, http.client.HTTPException):
+            return
 
 
 def test_a_rules_file_that_cannot_be_used_is_exit_2_and_names_the_key(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from projections.auditing.reconcile.run import (
 from unit.fake_reads import FakeReads, Records
 from unit.folders import scenario_records
 
-WALLETS = 7
+WALLETS = 10
 
 
 @pytest.fixture(autouse=True)
@@ -64,15 +64,15 @@ def test_the_money_supply_of_a_whole_log_sums_to_zero() -> None:
     supply = run(fake_reads())[0].supply
     assert set(supply.accounts) == {"INR", "USDT", "GOLD"}
     assert supply.remainders() == {}
-    assert supply.accounts["USDT"] == {"house/deposits": -25_000_000, "wallets/cash": 25_000_000}
+    assert supply.accounts["USDT"]["house/deposits"] == -27_000_000
 
 
 def test_postings_that_do_not_sum_to_zero_are_reported() -> None:
     records = scenario_records()
-    forged = json.loads(records[0][-1])
-    assert forged["postings"]
+    at = max(at for at, record in enumerate(records[0]) if json.loads(record)["postings"])
+    forged = json.loads(records[0][at])
     forged["postings"][0][2] += 1
-    records[0][-1] = json.dumps(forged).encode()
+    records[0][at] = json.dumps(forged).encode()
     result = reconcile(Records(records), FakeReads(records), wait_s=0)
     assert not result.ok
     assert list(result.supply.remainders().values()) == [1]

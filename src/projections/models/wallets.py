@@ -97,6 +97,12 @@ def needs(event: Event, buffer: RowBuffer) -> None:
             buffer[WalletRow].want((user_id,))
         case Deposited(first_deposit=True):
             buffer[WalletRow].want((user_id,))
+        case BetCancelled():
+            buffer[BetRow].want((user_id, data.bet_id))
+        case Reversed():
+            seq = reversed_seq(data)
+            buffer[DepositRow].want((seq,))
+            buffer[GrantEventRow].want((user_id, seq))
 
 
 def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
@@ -127,7 +133,7 @@ def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
 
 
 def _wager(event: Event, position: Position, buffer: RowBuffer, row: AssetRow) -> None:
-    """Wagering is kept as the writer keeps it: a cancelled bet or a reversed event counts no more if it is not older
+    """Change the wagering as the writer does: a cancelled bet or a reversed event is subtracted if it is not older
     than the window."""
     data = event.data
     match data:
