@@ -69,7 +69,9 @@ def request_withdrawal(case: Case, command: RequestWithdrawal) -> Decision:
 def _refused_by_rules(case: Case, command: RequestWithdrawal, rules: MoneyRules) -> Rejection | None:
     asset, amount = command.asset, command.amount
     least, most, per_day = rules.withdrawal_min, rules.withdrawal_max, rules.withdrawal_per_day
-    bounds = {name: bound for name, bound in (("min", least), ("max", most)) if bound is not None}
+    bounds: dict[str, int | str] = {
+        name: bound for name, bound in (("min", least), ("max", most)) if bound is not None
+    }
     if least is not None and amount < least:
         detail = f"{formatted(case, asset, amount)} is less than {formatted(case, asset, least)}, the least"
         return Rejection(Code.WITHDRAWAL_OUT_OF_BOUNDS, detail, bounds)
