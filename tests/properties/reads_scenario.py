@@ -192,7 +192,8 @@ class _Driver:
         await self.post([command for kind in kinds if (command := self.thought(kind)) is not None])
 
     async def play_wingo(self) -> None:
-        """Everybody bets on three periods of a game with rules: one gets a result, one is cancelled, one neither."""
+        """All users bet on three periods of a game with rules: one gets a result, one is cancelled, one stays
+        open."""
         clock = self.world.clock
         first_us = clock.now_us = (clock.now_us // PERIOD_US + 1) * PERIOD_US
         players = [self.wallets[user_id] for user_id in PLAYERS if self.wallets[user_id].status == "open"]

@@ -111,7 +111,8 @@ class Round:
         self.finished: list[FollowUpRequest] = []
         """Follow-ups that have their event, from this round or an earlier one."""
         self.postponed: list[FollowUpRequest] = []
-        """Follow-ups for a wallet in ``unfinished``, and outcomes with more open bets than go into the round."""
+        """Follow-ups for a wallet in ``unfinished``, or for which the round has no room, and outcomes with more open
+        bets than go into it."""
         self.sent: list[SentFollowUp] = []
         self.announced: list[Announced] = []
         self.settled = 0
@@ -176,6 +177,8 @@ class RoundDecider:
         for waiting in follow_ups:
             if isinstance(waiting.follow_up, ResolvePeriod):
                 self._resolve(decided, waiting, waiting.follow_up)
+            elif decided.bytes >= self._append_bytes:
+                decided.postponed.append(waiting)
             else:
                 self._decide_follow_up(decided, waiting, waiting.follow_up)
         for request in requests:

@@ -487,6 +487,7 @@ class Writer:
             except LogUnavailable as error:  # of the rules: nothing was decided
                 self._log_errors.warn("partition %d cannot read the rules of money flows: %s", self.partition, error)
                 self._wait_again(requests, follow_ups)
+                self._settlement_turn.give_back(self.partition)  # others may have the rules that they need
                 await asyncio.sleep(_RETRY_S)
                 return
             except LedgerError:  # the state cannot be relied on: nothing was decided
