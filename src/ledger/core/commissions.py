@@ -146,6 +146,7 @@ def share(carried_e9: int, stake: int, rate_e9: int, room: int) -> tuple[int, in
     much the wallet can take, in minor units; the rest is carried too."""
     total_e9 = carried_e9 + stake * rate_e9
     amount = max(min(total_e9 // E9, room), 0)
+    assert 0 <= amount * E9 <= total_e9, (carried_e9, stake, rate_e9, room)
     return amount, total_e9 - amount * E9
 
 
