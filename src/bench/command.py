@@ -37,11 +37,11 @@ NAMES = (
 DISTRIBUTED_NAMES = ("commands", "send", "visible", "cache", "rebuild", "leaving", "soak", "worker", "takeover")
 """The measures of the distributed mode, as `measures.distributed.MEASURES`."""
 ONLY_IF_NAMED = ("soak",)
-"""Measures that take longer than all others together."""
+"""Measures that take longer than all other measures together: they run only if they are named."""
 
 
 def chosen(known: Sequence[str], only: Sequence[str]) -> list[str]:
-    """The measures of a run, in their order: those that are named, or all but those that take long."""
+    """The measures of a run, in their order: those in ``only``, or all but ``ONLY_IF_NAMED``."""
     return [name for name in known if (name in only if only else name not in ONLY_IF_NAMED)]
 
 

@@ -1,7 +1,7 @@
-"""Plays games with rules beside the day: real periods of the shortest game of each kind that the service has.
+"""Plays games with rules during the day: real periods of the shortest game of each kind that the service has.
 
-Of each period a few bets come early and most in a burst before it closes. Two seconds after its end the game server
-posts the result, or cancels the period, and the ledger ends every bet of it by itself. The books know what each pays.
+In each period a few bets come early, and most bets in a burst before it closes. Two seconds after its end the game
+server posts the result, or cancels the period, and the ledger ends every bet of it. The books compute what each pays.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from http_client.paths import path_of
 
 KINDS: Final = ("wingo", "trx_wix", "k3", "5d")
 LENGTH_S_MAX: Final = 10
-"""A demo does not wait for longer periods."""
+"""Games with longer periods are not played: the demo does not wait for them."""
 RESULT_AFTER_S: Final = 2.0
 CLOSES_BEFORE_S: Final = 0.5
 """As `close_ms` of the short games in `deploy/rules/betting-house.json`."""
@@ -28,12 +28,12 @@ BURST_S: Final = 0.6
 _AGAIN_S: Final = 0.1
 _RESULT_WITHIN_S: Final = 60.0
 _CANCELLED_PERIOD: Final = 2
-"""Which period of each game is cancelled, where a day has so many."""
+"""The number of the period of each game that is cancelled, if the day has that many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is played: of each game so many players, periods, and bets of a period."""
+    """How much is played: the players of each game, its periods, and the bets of a period."""
 
     players: int
     periods: int
@@ -42,7 +42,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Played:
-    """What was played, and what went wrong as sentences."""
+    """What was played, and a sentence for each thing that went wrong."""
 
     games: list[Game] = field(default_factory=list)
     periods: int = 0

@@ -271,8 +271,8 @@ def _folders(options: Options, console: Console) -> Iterator[tuple[Path, Path]]:
 
 
 def _rules_in(folder: Path) -> Path:
-    """The rules that the demo's own service plays by: the games of the betting house. Its money flows are left out:
-    the books do not know them yet. Raises CannotStartError."""
+    """The rules of the demo's own service: the games of the betting house, without its money flows, which the books
+    do not know yet. Raises CannotStartError."""
     try:
         games = json.loads(RULES.read_text("utf-8"))["games"]
     except OSError as error:

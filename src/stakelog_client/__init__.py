@@ -3,11 +3,11 @@
     async with AsyncClient("http://127.0.0.1:8080", "casino", secret) as ledger:
         await ledger.open_wallet("player-15")
         await ledger.deposit("player-15", order_id="dep-1", asset="INR", amount=1_000_000)
-        wallet = await ledger.wallet("player-15")
+        wallet = await ledger.get_wallet("player-15")
 
 `async_client` and `client` are the two clients, the same calls on asyncio and blocking. `generated` has a method for
 each command and each read, their results, and an exception for each code; `errors` has the tree of exceptions.
-`session` logs in, sends and tries again; `gathering` makes one request of commands that wait at the same time;
+`session` logs in, sends and retries; `gathering` makes one batch of the commands that wait at the same time;
 `events` checks the event stream; `paths` builds addresses.
 """
 

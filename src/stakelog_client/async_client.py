@@ -24,17 +24,18 @@ from stakelog_client.session import Session, until_definite
 T = TypeVar("T")
 
 VISIBLE_MS: Final = 10_000
-"""How long one attempt of a read waits to see what was written: the contract's most. The deadline bounds it too."""
+"""How long one attempt of a read waits until it shows what was written: the largest `timeout_ms` that the contract
+allows. The deadline of the call bounds it too."""
 
 USERS_REMEMBERED: Final = 100_000
-"""Of so many users the client knows where its last write is. Chosen: some 20 MB."""
+"""For this many users the client knows the position of its last write. Chosen: some 20 MB."""
 
 
 class AsyncClient(Commands, Reads):
     """Use it in one event loop, as `async with AsyncClient(url, client_id, client_secret) as ledger`.
 
-    Commands that are posted at the same time travel together. Reads of a user wait until they show what this client
-    has written of that user.
+    Commands that are posted at the same time are sent as one batch. A read of a user waits until it shows what this
+    client has written for that user.
     """
 
     def __init__(
@@ -49,8 +50,8 @@ class AsyncClient(Commands, Reads):
     ) -> None:
         """`url`: `http(s)://host:port`. Without `client_id`: a service whose login is off.
 
-        `deadline_s`: how long a call tries, where it is not told otherwise. `connections`: the most that it opens.
-        `transport`: another way to the service than httpx's own, such as one for certificates of your own.
+        `deadline_s`: how long a call is tried, unless the call has a deadline of its own. `connections`: how many are
+        opened at most. `transport`: replaces httpx's own transport, for example to use certificates of your own.
         """
         if (client_id is None) != (client_secret is None):
             raise ValueError("client_id and client_secret belong together")
@@ -72,10 +73,10 @@ class AsyncClient(Commands, Reads):
         await self._session.close()
 
     async def post(self, command: Mapping[str, Any], *, deadline_s: float | None = None) -> Result:
-        """Post a command given as its JSON object; `command_id` is made if it has none.
+        """Post a command given as its JSON object. If it has no `command_id`, the client makes one.
 
-        The same command again, under the same `command_id`, returns the first result. Raises Refused by the code,
-        OutcomeUnknown, Unavailable, UnexpectedResponse.
+        Posting the same command again, under the same `command_id`, returns the first result. Raises Refused by the
+        code, OutcomeUnknown, Unavailable, UnexpectedResponse.
         """
         whole = {name: value for name, value in command.items() if _is_said(name, value, command)}
         whole.setdefault("command_id", uuid.uuid4().hex)
@@ -86,7 +87,7 @@ class AsyncClient(Commands, Reads):
     async def outcome(self, user_id: str, command_id: str, *, deadline_s: float | None = None) -> Result | None:
         """The result of a command that was posted before; None if it is not in the ledger.
 
-        It settles OutcomeUnknown. None is final only once no request with the command can still be on its way.
+        Call it after OutcomeUnknown. None is final only when no request with the command can still arrive.
         """
         path = path_of("/v1/commands/{user_id}/{command_id}", user_id=user_id, command_id=command_id)
         try:
@@ -100,9 +101,11 @@ class AsyncClient(Commands, Reads):
         return result
 
     async def events(self, partition: int, from_seq: int = 1, prev: str | None = None) -> AsyncIterator[Event]:
-        """The events of a partition from `from_seq` to its present end, each checked to continue the one before.
+        """The events of a partition from `from_seq` to its current end. Each is checked to continue the event before
+        it.
 
-        `prev`: the head before `from_seq`, to check the first one too; it is known for seq 1. Raises ChainBroken.
+        `prev`: the head before `from_seq`, which checks the first event too; not needed for seq 1. Raises
+        ChainBroken.
         """
         head = prev
         while True:
@@ -161,14 +164,14 @@ class AsyncClient(Commands, Reads):
 
 
 def _is_said(name: str, value: Any, command: Mapping[str, Any]) -> bool:
-    """Whether the field belongs into the body: null means something only to `set_limits`."""
+    """Whether the field is sent: null has a meaning only in `set_limits`."""
     if value is None:
         return command["type"] == "set_limits" and name not in ("command_id", "metadata", "private")
     return value is not msgspec.UNSET
 
 
 def _query(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The parameters that are given; a list is given many times."""
+    """The parameters that are not None; a list becomes several parameters of one name."""
     given = [(name, value if isinstance(value, list) else [value]) for name, value in parameters.items()]
     return [(name, str(one)) for name, values in given for one in values if one is not None]
 

@@ -1,6 +1,6 @@
 """`Client`: the same calls, blocking. It runs an `AsyncClient` on an event loop in a thread of its own.
 
-Threads may share one client: what they post at the same time travels together.
+Threads may share one client: commands that they post at the same time are sent as one batch.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """What a call can raise.
 
 StakelogError
-├── Refused                the ledger said no; one subclass for each code (`refusals`). Nothing was written
+├── Refused                the request was refused; one subclass for each code (`refusals`). Nothing was written
 ├── OutcomeUnknown         the command may or may not be in the ledger. Post it again under the same command_id
 ├── Unavailable            nothing was written, or nothing could be read, within the deadline. Try again later
-│   └── NotYetVisible      a read did not get as far as what this client has written, in time
-├── UnexpectedResponse     something else than a stakelog service responded
+│   └── NotYetVisible      within the deadline, no read showed what this client has written
+├── UnexpectedResponse     the response is not one of a stakelog service
 └── ChainBroken            the event stream does not continue: a record is missing or was changed
 """
 
@@ -19,7 +19,8 @@ class StakelogError(Exception):
 
 
 class Refused(StakelogError):
-    """The request was refused. `code` is stable, `detail` is for people, `fields` has what helps: `available`, …"""
+    """The request was refused. `code` never changes, `detail` is for people, `fields` has details by code, such as
+    `available`."""
 
     def __init__(self, code: str, status: int, detail: str, fields: dict[str, Any]) -> None:
         super().__init__(f"{code}: {detail}")
@@ -27,7 +28,7 @@ class Refused(StakelogError):
 
 
 class OutcomeUnknown(StakelogError):
-    """The deadline is over, and whether the command was accepted is not known.
+    """The deadline is over, and it is not known whether the command was accepted.
 
     Post the same command again under the same `command_id`, or look it up with `outcome`.
     """
@@ -38,15 +39,15 @@ class OutcomeUnknown(StakelogError):
 
 
 class Unavailable(StakelogError):
-    """The service did not do it within the deadline. Nothing was written."""
+    """The service did not carry out the request within the deadline. Nothing was written."""
 
 
 class NotYetVisible(Unavailable):
-    """The read model did not get as far as what this client has written, in time."""
+    """Within the deadline, the read model did not contain what this client has written."""
 
 
 class UnexpectedResponse(StakelogError):
-    """The response is not one of a stakelog service: look at the address and at what stands in between."""
+    """The response is not one of a stakelog service: check the address, and the proxies in front of the service."""
 
 
 class ChainBroken(StakelogError):

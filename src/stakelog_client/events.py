@@ -1,6 +1,6 @@
-"""Events as the stream has them, and the check that they are all there and unchanged.
+"""Events of the event stream, and the check that none is missing or changed.
 
-`head = sha256(record)`; the next event of the partition carries it as `prev`.
+`head = sha256(record)`; the next event of the partition has it as `prev`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Event(Struct, frozen=True, kw_only=True):
 
 
 def continued(record: bytes, partition: int, seq: int, prev: str | None) -> Event:
-    """The event of `record`, which is to be number `seq` after the head `prev` (None: not known).
+    """The event of `record`; checks that it has the number `seq` and continues the head `prev` (None: not known).
 
     Raises ChainBroken.
     """

@@ -1,12 +1,13 @@
-"""Commands that wait for each other's request travel together.
+"""Sends waiting commands as one batch.
 
-While a request is on its way, the commands posted meanwhile wait; the next request takes all of them, as one batch.
-One command alone is posted as a single one, so a caller who posts one by one pays for no batch.
+Commands that are posted while a request is on its way wait; the next request takes all of them, as one batch. One
+waiting command is sent alone, without a batch.
 
 Invariants:
-(1) commands of one wallet are sent in the order in which they were posted, also when they are tried again;
-(2) a command is sent again only under the same `command_id`, so that it takes effect once;
-(3) each caller gets the outcome of their own command: a refusal, or a wallet whose node is away, delays no other one;
+(1) commands of one wallet are sent in the order in which they were posted, also when they are retried;
+(2) a command is sent again only under the same `command_id`, so it has effect once;
+(3) each caller gets the outcome of their own command: a refusal, or a wallet whose node is unavailable, delays no
+    command of another wallet;
 (4) a command whose outcome is not known at its deadline ends with OutcomeUnknown, never as a refusal or a success.
 """
 
@@ -25,12 +26,12 @@ from stakelog_client.generated.models import Result
 from stakelog_client.session import Ambiguous, Session, pause_s, refusal_of
 
 BATCH_MAX: Final = 1_000
-"""The most commands of a batch: the contract's."""
+"""The largest number of commands in a batch, from the contract."""
 _BATCH_BYTES: Final = 4 << 20
-"""Chosen: half of the largest body."""
+"""The largest body of a batch. Chosen: half of what the service accepts."""
 
 _BEFORE_THE_ID: Final = 403
-"""Refusals up to this status come before the service looks whether it has the command already."""
+"""Refusals up to this status are sent before the service looks up whether the command is in the ledger already."""
 
 
 class _Waiting:
@@ -44,7 +45,7 @@ class _Waiting:
         self.body, self.deadline_s = body, deadline_s
         self.future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self.maybe_written = False
-        """Whether it is on its way, or an attempt ended without a definite response."""
+        """Whether a request with it is on its way, or one ended without a definite response."""
         self.why = "it was not sent in time"
 
     def fail(self, error: StakelogError) -> None:
@@ -85,7 +86,7 @@ class Gatherer:
         self._session = session
         self._queue: deque[_Waiting] = deque()
         self._later: deque[_Waiting] = deque()
-        """Commands that are tried again, and those of the same wallets that came after them; in order."""
+        """Commands to be retried, and later commands of the same wallets; in order."""
         self._later_users: set[str] = set()
         self._retry_at_s = 0.0
         self._attempt = 0
@@ -95,7 +96,8 @@ class Gatherer:
         """How many requests were sent."""
 
     async def post(self, command: dict[str, Any], deadline_s: float) -> Result:
-        """Until `deadline_s` (monotonic seconds). Raises Refused, OutcomeUnknown, Unavailable, UnexpectedResponse."""
+        """Post a command, until `deadline_s` (monotonic seconds). Raises Refused, OutcomeUnknown, Unavailable,
+        UnexpectedResponse."""
         waiting = _Waiting(command, msgspec.json.encode(command), deadline_s)
         self._queue.append(waiting)
         self._posted.set()
@@ -109,7 +111,7 @@ class Gatherer:
             raise (waiting.outcome_unknown(why) if waiting.maybe_written else waiting.not_written(why)) from None
 
     async def close(self) -> None:
-        """Send nothing more. Who still waits gets Unavailable or OutcomeUnknown."""
+        """Send nothing more. Callers that still wait get Unavailable or OutcomeUnknown."""
         if self._sender is not None:
             self._sender.cancel()
             await asyncio.gather(self._sender, return_exceptions=True)
@@ -136,7 +138,7 @@ class Gatherer:
                 raise
             except Ambiguous as error:
                 self._try_later(taken, before, error)
-                # Nothing got through: other commands would not either.
+                # No request reached the service: other commands would not reach it either.
                 await asyncio.sleep(max(self._retry_at_s - time.monotonic(), 0.0))
             except UnexpectedResponse as error:
                 for waiting in taken:
@@ -147,7 +149,7 @@ class Gatherer:
                     waiting.fail(error)
 
     def _take(self) -> list[_Waiting]:
-        """The commands of the next request, in the order of each wallet, without those that have an outcome."""
+        """The commands of the next request, each wallet's in order, without those that have an outcome."""
         if self._later and time.monotonic() >= self._retry_at_s:
             self._queue.extendleft(reversed(self._later))
             self._later.clear()
@@ -166,7 +168,7 @@ class Gatherer:
         return taken
 
     async def _wait(self) -> None:
-        """Until a command is posted, or some are to be tried again."""
+        """Return once a command is posted, or a retry is due."""
         self._posted.clear()
         if not self._later:
             return
@@ -177,7 +179,8 @@ class Gatherer:
             pass
 
     def _try_later(self, left: list[_Waiting], before: list[bool], error: Ambiguous) -> None:
-        """Keep these commands for the next attempt. `before`: whether an earlier one may have written each."""
+        """Keep these commands for the next attempt. `before`: for each, whether an earlier attempt may have written
+        it."""
         for waiting, maybe_written in zip(left, before, strict=True):
             waiting.maybe_written = maybe_written or not error.nothing_written
             waiting.why = str(error)

@@ -1,8 +1,8 @@
-"""Requests to the service: login, deadlines, and which responses are tried again.
+"""Requests to the service: login, deadlines, and which responses are retried.
 
-A request is tried until it gets a definite response or its deadline is over, with random pauses that grow
-(`Retry-After` is kept to). It is the caller who knows whether it may be sent twice: reads may, and so may commands,
-because the service knows a command by its id.
+A request is tried until it gets a definite response or its deadline is over, with random pauses that grow and are
+never shorter than `Retry-After`, up to 2 s. Every request may be sent twice: reads change nothing, and the service
+detects a repeated command by its id.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ NOT_SENT: Final = "not_sent"
 _NOTHING_WRITTEN: Final = frozenset(
     {NOT_SENT, "not_owner", "overloaded", "log_unavailable", "shutting_down", "rate_limited", "request_timeout"}
 )
-"""The codes of a service that did not carry out the request."""
+"""With these codes the request was certainly not carried out."""
 
 
 class Ambiguous(Exception):
-    """No definite response: the request may have been carried out. It never leaves the library.
+    """No definite response: the request may have been carried out. Callers of the library never get it.
 
-    `retry_after_s`: what the service asked for. `code`: of its problem, or one of `NOT_SENT`; empty without one.
+    `retry_after_s`: the pause that the service asked for. `code`: the code of its problem, or `NOT_SENT`, or "".
     """
 
     def __init__(self, why: str, retry_after_s: float | None = None, code: str = "") -> None:
@@ -49,7 +49,7 @@ class Ambiguous(Exception):
 
 
 class ProblemBody(Struct):
-    """`application/problem+json`, as far as the client decides by it."""
+    """`application/problem+json`: the members that the client uses."""
 
     code: str = ""
     status: int = 0
@@ -75,7 +75,8 @@ def refusal_of(body: bytes, status: int) -> Refused:
 
 
 def pause_s(attempt: int, asked_s: float | None) -> float:
-    """How long to wait before the next attempt: at least what the service asked for, at random, growing."""
+    """How long to wait before the next attempt: random, longer with each attempt, at least what the service asked
+    for."""
     most = min(_PAUSE_S * 2**attempt, _PAUSE_S_MAX)
     return max(random.uniform(most / 2, most), min(asked_s or 0.0, _PAUSE_S_MAX))  # noqa: S311  # no secret
 

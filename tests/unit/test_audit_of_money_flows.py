@@ -42,6 +42,8 @@ async def a_day_of_money_flows() -> list[list[bytes]]:
         (2, {"grant_id": "~registration:2"}, "not ~registration:1"),
         (4, {"cause": "0:1"}, "does not follow directly"),
         (4, {"wagering": 0}, "adds 0 to the wagering"),
+        (3, {"first_deposit": False}, "it is the first deposit"),
+        (5, {"first_deposit": True}, "it is not the first deposit"),
         (6, {"day": "2026-11-24"}, "not the UTC day"),
         (6, {"streak": 2}, "streak is 2, after a streak of 0"),
         (6, {"grant_id": "~attendance:2"}, "not ~attendance:1"),
@@ -57,3 +59,26 @@ def test_a_bonus_of_the_ledgers_own_that_nothing_led_to_is_a_fault(
     day[0][seq - 1] = as_record(event)
     fault = fault_of([rechained(day[0])])
     assert (fault.seq, says in fault.reason) == (seq, True), fault
+
+
+@pytest.mark.parametrize(("seq", "kind"), [(2, "registration"), (4, "first_deposit")])
+def test_a_cause_that_leads_to_the_same_bonus_twice_is_a_fault(seq: int, kind: str) -> None:
+    records = asyncio.run(a_day_of_money_flows())[0][:seq]
+    again = parsed(records[-1])
+    again["command_id"] = f"~own:{seq + 1}"
+    again["data"]["grant_id"] = f"~{kind}:2"
+    again["balances"]["INR"]["bonus"] += again["data"]["amount"]
+    verify(Lists([rechained(records)]))
+    fault = fault_of([rechained([*records, as_record(again)])])
+    assert (fault.seq, "the wallet has it already" in fault.reason) == (seq + 1, True), fault
+
+
+def test_a_bonus_in_another_asset_than_its_deposit_is_a_fault() -> None:
+    records = asyncio.run(a_day_of_money_flows())[0][:4]
+    bonus = parsed(records[-1])
+    amount = bonus["data"]["amount"]
+    bonus["data"]["asset"] = "GOLD"
+    bonus["postings"] = [[account, "GOLD", moved] for account, _, moved in bonus["postings"]]
+    bonus["balances"] = {"GOLD": {"cash": 0, "bonus": amount, "held": 0}}
+    fault = fault_of([rechained([*records[:-1], as_record(bonus)])])
+    assert (fault.seq, "leads to no such bonus of GOLD" in fault.reason) == (4, True), fault

@@ -24,6 +24,7 @@ VALUES: Final = {
     "position": f"{HERE}:1",
     "game": "wingo_30s",
     "period": "20241004T120000Z",
+    "code": "unknown",
 }
 NEEDED: Final = {
     "/v1/events": f"partition={HERE}",
@@ -130,7 +131,7 @@ def refused(answers: dict[str, ApiResponse]) -> set[str]:
 async def test_while_the_log_hangs_every_read_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = await answers_while(tmp_path, monkeypatch, log=True)
     assert_ended(answers)
-    not_found = {path for path in READS if path.endswith(("{hold_id}", "{transfer_id}", "{order_id}"))}
+    not_found = {path for path in READS if path.endswith(("{hold_id}", "{transfer_id}", "{order_id}", "{code}"))}
     assert refused(answers) == {*OF_THE_LOG, *not_found, *OTHERS}
 
 

@@ -28,7 +28,7 @@ _SECRET: Final = secrets.token_urlsafe(32)
 REPLAYED_PER_S_MIN: Final = 5_000
 """A service that starts on a log without its state replays more records a second than this. Chosen."""
 SAVED_S_MAX: Final = 60.0
-"""How long `grown` waits for that save. Chosen."""
+"""How long `grown` waits until the service has saved the replayed state. Chosen."""
 AFTERWORK_S_MAX = 3.0
 """How long a yardstick waits for the service's afterwork. Chosen; `Lab.unsettled` counts when it was too short."""
 

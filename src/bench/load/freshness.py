@@ -32,7 +32,8 @@ CAUGHT_UP_S_MAX = 120.0
 """How long the follower may take to catch up. Chosen: far above what it ever took."""
 CONNECTIONS = 32
 BETTING = 20
-"""Bets in each batch on a period: 50 reads of its distribution a second. Chosen: far more than a feed needs."""
+"""Bets in each batch on a period; a read after each batch makes 50 reads a second. Chosen: far more than a feed
+needs."""
 ARRIVING = 100
 """Commands in each arriving batch: at 10,000 commands a second, one every 10 ms."""
 
@@ -164,8 +165,8 @@ def visible(
 def distribution(port: int, *, per_s: float, limit_s: float, waits: bool, tag: str, seed: int) -> Slice:
     """Batches of ``BETTING`` bets on one period at an even pace; after each, a read of what was bet on the period.
 
-    ``waits``: with ``min_position`` of the batch's last bet, so a latency is how long a distribution lacks a bet;
-    else without, as the yardstick. Begins where the period leaves enough time. Raises BenchError.
+    ``waits``: the reads have ``min_position`` of the batch's last bet, so a latency is how long a distribution lacks
+    a bet. Otherwise they have none: this is the yardstick. Begins in a period that is long enough. Raises BenchError.
     """
     count = int(per_s * limit_s)
     wallets = bodies.picks("uniform", count, seed)

@@ -25,7 +25,7 @@ from ledger.sqlite.folder import EVENTS
 from ledger.sqlite.log_file import INSERT_APPEND, connect, last_head, stored_partitions
 
 RECORDS_PER_ROW: Final = 62
-"""As in a batch of 1,000 over 16 partitions."""
+"""Records of one append: as many as a batch of 1,000 has in each of 16 partitions."""
 _ROWS_PER_COMMIT: Final = 2_000
 _TAG: Final = "grown"
 

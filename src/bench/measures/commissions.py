@@ -1,10 +1,10 @@
 """A day's commissions of many members: how long they take, and how long other commands wait meanwhile.
 
-1. A node in this process, on a log and a state in files, with a clock that the measure moves: no run can wait for
-   midnight. So there is no HTTP in the times.
-2. Every member but the first has been referred by an earlier one, three by each, and has settled one bet of the day;
-   six levels are paid, so most members cause seven events.
-3. It ends once every commission is in the log; the number of events is known before.
+1. The node runs in this process, with its log and state in files and a clock that the measure sets past midnight. So
+   the times do not include HTTP.
+2. Each member refers three later members, and has one settled bet on the day. Six levels are paid, so most members
+   cause seven events.
+3. The measure ends when every commission is in the log; the number of events is known in advance.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ledger.sqlite.state_store import SqliteStateStore
 from ledger.writer.requests import Accepted
 
 P99_MS: Final = Target(Bound.AT_MOST, 200, " ms")
-"""Of other commands while the commissions are paid; as for settlements."""
+"""The goal for other commands while the commissions are paid; the same as for settlements."""
 
 PARTITIONS: Final = 16
 LEVELS: Final = 6
@@ -41,12 +41,13 @@ _STAKE: Final = 100_000
 _MEMBERS_A_BATCH: Final = 250
 _START_US: Final = 1_795_438_800_000_000
 _PAUSE_S: Final = 0.01
-"""Between two other commands. Chosen: they are there to wait, not to add load."""
+"""The pause between two other commands. Chosen: they measure the wait and add little load."""
 _WITHIN_S: Final = 900.0
 
 
 class Day(Struct, frozen=True):
-    """``events`` were written for the commissions in ``took_s``; ``waits_ms`` of the other commands, ascending."""
+    """``events``: events of the commissions, written in ``took_s``. ``waits_ms``: times of other commands,
+    ascending."""
 
     members: int
     events: int
@@ -97,7 +98,8 @@ async def pay_a_day(folder: Path, members: int) -> Day:
     await node.start()
     try:
         for first in range(0, members, _MEMBERS_A_BATCH):
-            # Each step of all before the next step of any: a member is opened after the referrer, who is counted.
+            # Each step is done for all members before the next step: a referrer must exist before its members are
+            # opened.
             for step in range(4):
                 last = min(first + _MEMBERS_A_BATCH, members)
                 await _post(node, [_commands(number)[step] for number in range(first, last)])

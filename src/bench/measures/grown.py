@@ -1,9 +1,9 @@
-"""What a command costs on a long log beside a short one; and a minute of batches on end.
+"""What a command costs on a long log, compared with a short one; and a minute of batches without a pause.
 
 1. Both services run, and take their slices in turns.
 2. Bytes are what the kernel wrote to the disk of the folder, from one sync to the next: of the service with all its
-   processes, and of whatever else writes to that disk. The counters of a process do not serve: a change of 4 KiB in a
-   larger piece of the page cache counts there as the whole piece.
+   processes, and of whatever else writes to that disk. The counters of a process are not usable: they count a change
+   of 4 KiB in a larger piece of the page cache as the whole piece.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ WRITTEN: Final = {
     "64 connections": Target(Bound.AT_MOST, 4, " KB"),
     "batches of 1,000, 4 connections": Target(Bound.AT_MOST, 2, " KB"),
 }
-"""Name of a load → KB a command."""
+"""Name of a load → the goal for KB written per command."""
 SUSTAINED_RATE: Final = Target(Bound.AT_LEAST, 25_000, "/s")
 LAG: Final = Target(Bound.AT_MOST, 1, " s")
 SUSTAINED_PER_S_MAX: Final = 40_000
-"""Commands that are built for each second: 550 MB for a minute. A faster service ends early."""
+"""Commands that are built in advance for each second: 550 MB for a minute. With a faster service the load ends
+early."""
 
 
 class _Taken:
@@ -95,7 +96,7 @@ def _rows(events: int, load: Load, ours: _Taken, beside: _Taken) -> list[Row]:
 
 
 def sustained(lab: Lab) -> list[Row]:
-    """Batches of 1,000 for ``Plan.sustained_s`` on end, and how far the tables are behind at the end."""
+    """Batches of 1,000 for ``Plan.sustained_s`` without a pause, and how far the tables are behind at the end."""
     service = lab.busy
     lab.catch_up(service)
     lab.say(f"batches of 1,000 for {lab.plan.sustained_s:g} s")

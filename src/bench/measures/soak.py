@@ -1,11 +1,11 @@
 """Whether memory is bounded: three nodes and a worker at a steady rate for 22 minutes.
 
-1. The load is low, so that the processes are not busy: what grows, grows with the events or with time.
-2. Each slice posts to one node and reads at another one, in turns, and makes its own connections.
-3. The log has `plan.soak_events` before the first look, so that all wallets are in the caches and each partition has
-   merged its ids a few times: an allocator keeps the most that a merge ever needed.
-4. Memory is looked at between slices, so that no request is in it. What is judged is the line of least squares
-   through the last `JUDGED_S`.
+1. The load is low, so that the processes are not busy: growth comes from events or from time.
+2. Each slice posts to one node and reads at another node, and makes its own connections. The nodes take turns.
+3. The log has `plan.soak_events` before the first reading, so that all wallets are in the caches and each partition
+   has merged its ids a few times: an allocator keeps the largest amount that a merge ever needed.
+4. Memory is read between slices, when no request is in it. The result is the slope of the least-squares line through
+   the readings of the last `JUDGED_S`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PER_S = 60.0
 """Commands a second, each with a read. Chosen: far below what two cores that also hold all servers can do."""
 JUDGED_S = 600.0
 SAMPLES = "soak.ndjson"
-"""Beside the report: one line a look, written as it is taken, so that a run can be watched."""
+"""Next to the report: one line per reading, written at once, so that a run can be watched."""
 
 
 class Look(Struct, frozen=True):
@@ -102,5 +102,5 @@ def growth_per_s(sizes: list[tuple[float, int]], last_s: float) -> float:
 
 
 def _bytes_of(folder: Path) -> int:
-    """Of the state and its WAL."""
+    """Bytes of the state file and its WAL."""
     return sum(path.stat().st_size for path in folder.glob("state.sqlite3*"))

@@ -9,7 +9,7 @@ Invariants:
 4. Money under way between wallets may arrive at any moment. It counts as *coming* from before the transfer is posted
    until `settle`. Until then cash lies between the sure amount and the sure amount plus coming. Bonus and held are
    always exact, because no other wallet can move them. What the outcome of a period pays counts as coming too, from
-   before the outcome is posted; its bets are of cash only.
+   the moment before the outcome is posted; the bets of games use cash only.
 5. Whether a transfer arrives or returns follows from its receiver when it is posted. That is exact only if the
    receiver's status and `balance_max` do not change while the transfer is under way; `traffic.actions` ensures it.
 
@@ -407,7 +407,7 @@ class Books:
                 self._surprise(command, f"took a fee of {fee}, by the rules {fee_of(command['selection'], stake)}")
 
     def _period_ended(self, command: Command) -> None:
-        """Settle or return every open bet of the period. The money is coming from now on."""
+        """Settle or return every open bet of the period. From now on its money counts as coming."""
         game = command["user_id"].removeprefix("game:")
         result = command.get("result")
         if (game, command["period"]) in self.results:

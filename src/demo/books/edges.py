@@ -1,4 +1,4 @@
-"""What the house kept of each game beside what the odds say, from the books. No I/O."""
+"""What the house kept of each game, and what the odds predict, from the books. No I/O."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from demo.books.payouts import FEE_BP, odds_of, payout_of, results_of
 from demo.books.wallets import Bet
 
 NORMAL_95 = 1.96
-"""95 % of a normal distribution lie within so many standard deviations."""
+"""95 % of a normal distribution lie within this many standard deviations."""
 
 
 @dataclass(slots=True)
 class Edge:
-    """One game, of the periods with a result. Money in minor units; `variance` is that of what the house pays."""
+    """The periods of one game that have a result. Money is in minor units."""
 
     game: str
     periods: int = 0
@@ -27,22 +27,22 @@ class Edge:
     paid_out: int = 0
     expected: float = 0.0
     variance: float = 0.0
-    """Of the payouts, by the results that each period could have had."""
+    """The variance of what the house pays, over the results that each period could have had."""
     cancelled: int = 0
 
     @property
     def realised(self) -> float:
-        """The house's part of the stakes, fees included."""
+        """The part of the stakes that the house kept, fees included."""
         return 1 - self.paid_out / self.staked if self.staked else 0.0
 
     @property
     def by_the_odds(self) -> float:
-        """What it is on average."""
+        """The part of the stakes that the house keeps on average."""
         return 1 - self.expected / self.staked if self.staked else 0.0
 
     @property
     def margin(self) -> float:
-        """95 % of days like this one end within so much of `by_the_odds`."""
+        """On 95 % of days like this one `realised` is within this distance of `by_the_odds`."""
         return NORMAL_95 * math.sqrt(self.variance) / self.staked if self.staked else 0.0
 
 
@@ -77,7 +77,7 @@ def _expected(rules: str, bet: Bet) -> float:
 
 
 def _return(rules: str, leg: str) -> Fraction:
-    """The odds of a leg times its chance: what comes back of its contract amount on average."""
+    """The odds of a leg times its chance: the part of its contract amount that it pays back on average."""
     if rules == "5d":
         return Fraction(9, 10) if leg[-1].isdigit() else Fraction(1)
     results = results_of(rules)

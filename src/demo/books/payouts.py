@@ -32,7 +32,7 @@ K3_SUMS = {
 _HALVES = ("big", "small", "odd", "even")
 _FACES = "123456"
 _SAMPLED = 500
-"""So many of the 100,000 results of 5D give the spread of a period's payouts. Chosen: some 5 % off at most."""
+"""How many of the 100,000 results of 5D are used for the spread of a period's payouts. Chosen: at most 5 % off."""
 
 
 def legs_of(rules: str) -> list[str]:
@@ -115,7 +115,7 @@ def payout_of(rules: str, selection: str, stake: int, result: str) -> int:
 
 @lru_cache
 def results_of(rules: str) -> tuple[str, ...]:
-    """Every result, each as likely as the others; of 5D a sample."""
+    """Every result, all equally likely; for 5D a sample."""
     if rules == "k3":
         return tuple("".join(dice) for dice in product(_FACES, repeat=3))
     if rules == "5d":

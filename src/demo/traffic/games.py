@@ -68,7 +68,7 @@ class GameTraffic:
         return [Post(tuple(planned[at : at + 200]), batch=True) for at in range(0, len(planned), 200)]
 
     def bets(self, period: Period, count: int, cash: dict[str, int]) -> Post:
-        """A batch of bets on the period, each by another player. `cash`: what each player surely has."""
+        """A batch of bets on the period, each by another player. `cash`: what each player has at least."""
         bettors = list(self.rng.sample(self.players, min(count, len(self.players))))
         return Post(tuple(self._bet(user_id, period, cash[user_id]) for user_id in bettors), batch=True)
 
@@ -89,7 +89,7 @@ class GameTraffic:
         )
 
     def mistakes(self, period: Period) -> list[Planned]:
-        """What wrong clients send while the period runs, and the one code that each gets."""
+        """Commands that are refused while the period runs, each with its only possible code."""
         user_id = self.players[0]
         bet = {"game": self.game.name, "period": period.name, "selection": "big", "asset": "INR", "stake": 100}
         wrong = "number:10" if self.game.rules != "5d" else "F:1"

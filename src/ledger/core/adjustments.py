@@ -1,9 +1,9 @@
 """Adjustments and reversals: an operator's corrections of a wallet, and the events that they make.
 
 Invariants:
-(1) a correction that takes cash takes it above 0 only;
-(2) a proposal is resolved once; the actor who proposed it may not approve it;
-(3) an event is reversed once, and only while the bonus that it gave is whole.
+(1) a correction never takes cash below 0;
+(2) a proposal is approved or rejected once; the actor who proposed it may not approve it;
+(3) an event is reversed at most once, and only while nothing of the bonus that it gave is spent or expired.
 """
 
 from ledger.core.case import (

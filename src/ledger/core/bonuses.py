@@ -60,7 +60,7 @@ def grant_bonus(case: Case, command: GrantBonus) -> Decision:
 
 
 def claim_attendance(case: Case, command: ClaimAttendance) -> Decision:
-    """The bonus of the UTC day, which grows with the days in a row. Whether the amount is in its range is asked last:
+    """Grant the bonus of the UTC day, which grows with the days in a row. The range of the amount is checked last:
     without a bonus there is no amount."""
     wallet, asset = case.wallet, command.asset
     if asset not in case.assets:

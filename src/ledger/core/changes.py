@@ -1,6 +1,6 @@
-"""What the functions of ``evolve`` share: what they read, and the changes of a wallet that several of them make.
+"""Shared by the functions of ``evolve``: what they read, and the changes of a wallet that several of them make.
 
-Each changes ``after``, the copy of the wallet that ``evolve`` made.
+Each function changes ``after``, the copy of the wallet that ``evolve`` made.
 """
 
 from bisect import insort

@@ -1,16 +1,17 @@
-"""What referrers are given for their members: commissions on stakes, level by level, and valid referrals.
+"""What referrers get for their members: commissions on stakes, level by level, and valid referrals.
 
-The event that settles a bet says when a commission is due for it, and by which rules: the day after ("daily"), or at
-once ("per_bet"). The stakes of a day that is not closed yet are the member's *turnover*. When it is due, a
-``commission_due`` on the member's wallet closes it and sends it to the referrer. The ``commission_paid`` there sends
-it to the next level.
+The event that settles a bet says when the commission on it is due, and by which rules: the day after ("daily"), or at
+once ("per_bet"). The stakes of a day that is not closed yet are the member's *turnover*. When the turnover is due, a
+``commission_due`` on the member's wallet closes it and sends it to the referrer. The ``commission_paid`` on the
+referrer's wallet sends it to the referrer of the next level.
 
 Invariants:
-(1) a stake is counted once, by the event that settles its bet, for the UTC day of that event; a cancelled bet never;
-(2) nothing is rounded away: what one commission leaves of a minor unit is carried to the next one of that wallet;
-(3) the rules are those of the settlement, wherever the walk arrives: each event has their digest;
-(4) the walk ends at the last level with a rate, at the member, at a wallet without a referrer, and at one that was
-    never opened. A closed wallet is paid nothing, and the walk goes on;
+(1) a stake is counted once, by the event that settles its bet, for the UTC day of that event; the stake of a
+    cancelled bet is never counted;
+(2) nothing is lost by rounding: the fraction of a minor unit is added to the wallet's next commission;
+(3) every level is paid by the rules of the settlement: each event has their digest;
+(4) the commission ends at the last level with a rate, at the member (in a ring), at a wallet without a referrer, or
+    at a wallet that was never opened. A closed wallet is paid nothing, and its referrer is next;
 (5) a member is a valid referral once in each asset, also if the deposits are reversed later.
 """
 
@@ -32,7 +33,7 @@ from ledger.core.rejections import Code
 from ledger.core.wallet import DAY_US, Wallet
 
 COMMISSION: Final = "~commission:"
-"""The ``command_id`` of a ``commission_due`` is this and its own seq."""
+"""The ``command_id`` of a ``commission_due`` is this prefix and the event's own seq."""
 
 
 class Terms(Struct, frozen=True, gc=False):
@@ -62,7 +63,7 @@ def terms_of(wallet: Wallet, asset: str, rules: RuleBook, time_us: int) -> Terms
 def rules_that_make_valid(wallet: Wallet, asset: str, amount: int, rules: RuleBook) -> str | None:
     """The digest of the rules by which a deposit of ``amount`` makes the user a valid referral; None if it does not.
 
-    A user whose referrer becomes known after the sum was reached is valid with the next deposit."""
+    If the referrer becomes known only after the sum was reached, the user becomes valid with the next deposit."""
     if wallet.referrer_id is None or asset in wallet.valid_in:
         return None
     of_asset = rules.money.get(asset)
@@ -84,7 +85,7 @@ def count_valid_referral(follow_up: CountValidReferral, wallet: Wallet, time_us:
 
 
 def close_turnover(wallet: Wallet, time_us: int, seq: int) -> Event:
-    """The event of ``seq`` that closes the wallet's first turnover, which is due."""
+    """The event with the number ``seq`` that closes the wallet's first turnover, which is due."""
     turnover = wallet.turnover[0]
     return ledger_event(
         wallet,
@@ -101,7 +102,7 @@ def close_turnover(wallet: Wallet, time_us: int, seq: int) -> Event:
 
 
 def pay_commission(follow_up: PayCommission, wallet: Wallet, rules: RuleBook, time_us: int) -> Event:
-    """The event of a commission at one level. ``rules`` has those of the follow-up's digest."""
+    """The event that pays the commission of one level. ``rules`` contains the rules that the follow-up names."""
     asset = follow_up.asset
     commission = rules.money_kept[follow_up.rules][asset].commission
     assert commission is not None, follow_up
@@ -140,8 +141,8 @@ def pay_commission(follow_up: PayCommission, wallet: Wallet, rules: RuleBook, ti
 
 
 def share(carried_e9: int, stake: int, rate_e9: int, room: int) -> tuple[int, int]:
-    """What a commission pays, in minor units, and what it carries, in billionths of one. ``room`` is how much the
-    wallet can take; what does not fit is carried too."""
+    """What a commission pays, in minor units, and what it carries, in billionths of a minor unit. ``room`` is how
+    much the wallet can take, in minor units; the rest is carried too."""
     total_e9 = carried_e9 + stake * rate_e9
     amount = max(min(total_e9 // E9, room), 0)
     return amount, total_e9 - amount * E9
@@ -154,7 +155,7 @@ def rate_of(commission: Commission, agent_level: int, level: int) -> int:
 
 
 def levels_of(commission: Commission) -> int:
-    """How many levels above the member have a rate, of the common rates or those of some agents."""
+    """How many levels above the member have a rate: a common rate, or a rate of an agent level."""
     return max(map(len, (commission.rates_e9, *commission.agents.values())))
 
 

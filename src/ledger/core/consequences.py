@@ -1,13 +1,12 @@
 """Consequences: what an event causes on its own wallet, as further events of the ledger, right after it.
 
 Invariants:
-(1) a consequence is decided in the round of its cause and lands in the same append, so that it happens exactly once,
-    or not at all if its cause does not happen;
-(2) a replay decides none: an event of a log that was written under other rules, or before there were any, causes
-    nothing later;
-(3) a consequence never makes its cause fail. A bonus that the wallet has no room for is cut to the room, or left out.
-    ``balance_max`` does not refuse it;
-(4) no consequence has a consequence.
+(1) a consequence is decided in the round of its cause and is in the same append: both are in the log, or neither;
+(2) a replay decides no consequences: an event that was written under other rules, or without rules, causes nothing
+    later;
+(3) a consequence never makes its cause fail. A bonus that would exceed the largest amount is reduced, or left out.
+    ``balance_max`` does not apply to it;
+(4) a consequence has no consequences.
 """
 
 from typing import Any, Final
@@ -26,10 +25,10 @@ from ledger.core.wagering import addition
 from ledger.core.wallet import Wallet
 
 FIRST_DEPOSIT_GRANT: Final = "~first_deposit:1"
-"""The grant of a first deposit: a wallet has one at most."""
+"""The grant of a first deposit: a wallet has at most one."""
 
 OWN: Final = "~own:"
-"""The ``command_id`` of a consequence is this and its own seq."""
+"""The ``command_id`` of a consequence is this prefix and the event's own seq."""
 
 _SECOND_US: Final = 1_000_000
 
@@ -42,12 +41,13 @@ class OwnGrant(Struct, frozen=True):
     amount: int
 
 
-# Looked up first: nearly every event is of another type.
+# Checked first, because nearly every event is of another type.
 CAUSES: Final[frozenset[type[Any]]] = frozenset({WalletOpened, Deposited, ReferralValid})
 
 
 def consequences_of(event: Event, wallet: Wallet, rules: RuleBook) -> list[OwnGrant]:
-    """What ``event`` causes on its own wallet, in the order in which it happens. ``wallet`` is the one after it."""
+    """The events that ``event`` causes on its own wallet, in their order. ``wallet`` is the wallet after
+    ``event``."""
     data = event.data
     match data:
         case WalletOpened():
@@ -74,7 +74,7 @@ def reached(steps: Steps, value: int) -> int:
 def decide_own_grant(
     own: OwnGrant, wallet: Wallet, rules: RuleBook, cause: Position, time_us: int, seq: int
 ) -> Event | None:
-    """The event of ``seq`` that grants the bonus; None if the wallet has no room for any of it."""
+    """The event with the number ``seq`` that grants the bonus; None if the wallet has no room for any of it."""
     asset = own.asset
     amount = min(own.amount, AMOUNT_MAX - owned_or_due(wallet, asset))
     if amount <= 0:
@@ -100,7 +100,7 @@ def decide_own_grant(
 
 
 def own_grant_id(wallet: Wallet, kind: str) -> str:
-    """The id of the wallet's next grant of this kind: no client's id begins with ``~``."""
+    """The id of the wallet's next grant of this kind. It begins with ``~``, which no client's id may."""
     return f"~{kind}:{wallet.own_grants.get(kind, 0) + 1}"
 
 

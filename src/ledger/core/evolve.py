@@ -341,7 +341,7 @@ def _bet_settled(after: Wallet, data: BetSettled, step: Step) -> dict[str, Item]
 
 
 def _add_turnover(after: Wallet, bet: Bet, data: BetSettled, step: Step) -> None:
-    """Add the stake of a settled bet to its day. A wallet has few: one for each asset, day and set of rules."""
+    """Add the stake of a settled bet to the turnover of its day: one for each asset, day and set of rules."""
     assert data.commission_at_us is not None, data
     assert data.commission_rules is not None, data
     added = Turnover(

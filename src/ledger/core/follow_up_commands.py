@@ -1,6 +1,6 @@
 """Follow-ups: the commands that events send to other wallets and streams. ``follow_ups`` decides them.
 
-They repeat the data of the event that causes them, always leave an event, and their ids begin with "~".
+They repeat the data of the event that sends them. Each always leaves an event. Their ids begin with "~".
 """
 
 from msgspec import Struct
@@ -57,7 +57,7 @@ class ConcludeGiftClaim(FollowUp, frozen=True, kw_only=True, tag="conclude_gift_
 
 
 class GrantReferralCode(FollowUp, frozen=True, kw_only=True, tag="grant_referral_code"):
-    """Asks a code to belong to ``claimed_by``."""
+    """Asks the stream of a code to grant the code to ``claimed_by``."""
 
     claimed_by: str
 
@@ -103,9 +103,9 @@ class CountValidReferral(FollowUp, frozen=True, kw_only=True, tag="count_valid_r
 class ResolvePeriod(FollowUp, frozen=True, kw_only=True, tag="resolve_period"):
     """Settles the open bets of a period in one partition by ``result``, or returns them where it is None.
 
-    It is for a partition, so ``user_id`` is ``partition:<n>``. Its events are those of the bets. The open bets
-    themselves are the record of what is left to do, so it is neither kept nor answered by an event of its own: a
-    partition with an open bet asks for it (``node/unsettled``).
+    It is for a partition, so ``user_id`` is ``partition:<n>``. Its events are those that end the bets. The open bets
+    record what is left to do, so it is not kept as an open follow-up and has no event of its own: a partition with an
+    open bet asks for it again (``node/unsettled``).
     """
 
     game: str

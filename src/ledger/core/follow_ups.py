@@ -71,8 +71,8 @@ from ledger.core.wallet import Wallet, balance_sum, limits_of
 def decide_follow_up(
     follow_up: WalletFollowUp, wallet: Wallet, item: Item | None, time_us: int, rules: RuleBook
 ) -> Event:
-    """The event of a follow-up that ``fits``. Never a rejection: a redelivery must find the same outcome. ``item`` is
-    the one of ``item_needed_by``, ``rules`` has those that the follow-up names."""
+    """The event of a follow-up that ``fits``. Never a rejection: a second delivery must find the same outcome.
+    ``item`` is the item of ``item_needed_by``; ``rules`` contains the rules that the follow-up names."""
     match follow_up:
         case ReceiveTransfer():
             return _receive_transfer(follow_up, wallet, time_us)

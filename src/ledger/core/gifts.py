@@ -1,14 +1,14 @@
-"""Gifts: an amount that users claim share by share with a code, the events that it makes, and what they change.
+"""Gifts: an amount that users claim in shares by a code. Has the commands, the events, and what the events change.
 
 The stream ``gift:<code>`` has the gift and grants the shares, in the order in which the claims arrive. So a gift has
-one writer, and no share is granted twice. ``gift_claimed`` on a wallet asks the stream; its outcome is an event of
-the stream, and then of the wallet.
+one writer, and no share is granted twice. ``gift_claimed`` on a wallet sends a claim to the stream; the outcome is an
+event on the stream, and then an event on the wallet.
 
 Invariants:
 (1) the shares of a gift add up to its amount: the first ``amount % claims`` shares have one unit more;
 (2) a gift grants at most ``claims`` shares, and a wallet gets at most one share of it;
 (3) a claim under way is an open item of its wallet, so the wallet cannot be closed before the share arrives;
-(4) the gift says why it grants no more in this order: closed, used up, expired. The first two never change again.
+(4) a gift refuses with the first reason that applies: closed, used up, expired. Closed and used up are permanent.
 """
 
 from msgspec.structs import replace
@@ -43,7 +43,7 @@ from ledger.core.rejections import Code, Rejection
 from ledger.core.wallet import Grant, Wallet, balance_sum, limits_of
 
 KIND = "gift"
-"""Kind of the grants that shares become: their ids are ``~gift:<n>``."""
+"""The kind of the grant that a share becomes; its id is ``~gift:<n>``."""
 
 
 def share_of(amount: int, claims: int, number: int) -> int:
@@ -159,7 +159,7 @@ def _no_room(wallet: Wallet, asset: str, amount: int) -> str | None:
 
 
 def _refusal(gift: Gift, time_us: int) -> str | None:
-    """Why the gift grants no share at ``time_us``; None if it does."""
+    """Why the gift grants no share at ``time_us``; None if it grants one."""
     if gift.closed:
         return CLOSED
     if gift.granted == gift.claims:

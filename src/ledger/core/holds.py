@@ -1,7 +1,7 @@
 """Holds and transfers: money set aside or sent to another wallet, and the events that they make.
 
 Invariants:
-(1) a hold or a transfer takes cash above 0 only;
+(1) a hold or a transfer never takes cash below 0;
 (2) a hold is captured or released once, or expires; what is not captured goes back to cash.
 """
 

@@ -54,7 +54,7 @@ class Bet(Struct, frozen=True, array_like=True, tag="b", gc=False):
     day: int = 0
     of_game: GameBet | None = None
     window: int = 0
-    """The window of wagering that counts the stake; 0: none."""
+    """The window of wagering in which the stake counts; 0: none."""
 
     @property
     def stake(self) -> int:
@@ -100,7 +100,7 @@ class Reversible(Struct, frozen=True, array_like=True, tag="r", gc=False):
     reversed: bool = False
     wagering: int = 0
     window: int = 0
-    """What it added to the wagering of which window; 0: nothing."""
+    """What the event added to the wagering, and in which window; 0: nothing."""
 
 
 class Outcome(Struct, frozen=True, array_like=True, tag="p", gc=False):
@@ -139,8 +139,8 @@ class ReferralCode(Struct, frozen=True, array_like=True, tag="k", gc=False):
 class OpenBet(Struct, frozen=True, array_like=True, tag="n", gc=False):
     """A bet that waits for the outcome of its period, as the list of its partition's open bets has it.
 
-    It has the item again: a settlement reads the list only, in its order. The item is on disk among those of all
-    bets, and reading it took longer than the settlement itself.
+    It repeats the item of the bet, so that a settlement reads only the list, in its order. On disk the item is among
+    the items of all bets, and reading it took longer than the settlement itself.
     """
 
     user_id: str
@@ -199,10 +199,10 @@ def reversible_key(position: str) -> str:
 
 
 GIFT_KEY: Final = "i:"
-"""Of the gift, on its stream."""
+"""The key of the gift, on its stream."""
 
 CODE_KEY: Final = "k:"
-"""Of the one code of a wallet, and of the owner, on the stream of a code."""
+"""The key of a wallet's one code, and on the stream of a code the key of its owner."""
 
 
 def gift_claim_key(code: str) -> str:

@@ -1,12 +1,12 @@
-"""The rules of money flows by asset: bonuses, wagering, bounds of withdrawals, commissions. Data of the operator.
+"""The operator's rules of money flows by asset: bonuses, wagering, bounds of withdrawals, commissions.
 
 ``{"money": {"INR": {"registration": 2500, "wagering": {"deposit": 1}}}}`` in the rules file. An asset without rules
 has none of the flows.
 
 Invariants:
 (1) two sets of rules have the same digest if and only if they are equal; no rules have the digest "";
-(2) a set is never changed: a log keeps each one that a node has started with, by its digest, and an event that used
-    it names the digest.
+(2) a set of rules is never changed: the log keeps each set that a node has started with, under its digest, and an
+    event that used the set names the digest.
 """
 
 from collections.abc import Mapping
@@ -33,20 +33,20 @@ E9: Final = 1_000_000_000
 
 _DELAY_S_MAX: Final = 86_399
 _STEPS_MAX: Final = 366
-"""Chosen: an attendance that begins again after a year; far more steps than any ladder has."""
+"""Chosen: enough for an attendance of a year; a list of steps needs far fewer."""
 _EXPIRES_S_MAX: Final = 10 * 366 * 86_400
 _WAGERING_MAX: Final = 1_000
 _PER_DAY_MAX: Final = 1_000_000
 
 Steps = tuple[tuple[int, int], ...]
-"""(what must be reached, the bonus for it), ascending by the first."""
+"""(what must be reached, the bonus for it), ascending by what must be reached."""
 
 
 class Commission(Struct, frozen=True, forbid_unknown_fields=True):
     """The commission on the stakes of referred members.
 
-    ``rates_e9`` has the rate of each level above the member, in billionths of the stake; ``agents`` the rates of an
-    agent level that has its own. ``delay_s`` is how long after midnight UTC the day before is closed ("daily").
+    ``rates_e9`` has the rate of each level above the member, in billionths of the stake; ``agents`` has the rates of
+    each agent level with rates of its own. ``delay_s``: how long after midnight UTC the day is closed ("daily").
     """
 
     mode: Literal["daily", "per_bet"] = "daily"
@@ -95,7 +95,7 @@ _decode_all: Final = msgspec.json.Decoder(dict[str, dict[str, MoneyRules]]).deco
 
 
 def canonical(money: Money) -> bytes:
-    """The rules as JSON with sorted keys and no spaces: what the digest is made of, and what a log keeps."""
+    """The rules as JSON with sorted keys and no spaces: the log keeps this text, and the digest is its hash."""
     return _canonical(_plain(money))
 
 
@@ -104,8 +104,8 @@ def _plain(money: Money) -> dict[str, Any]:
 
 
 def _given(rules: MoneyRules | Commission) -> dict[str, Any]:
-    """The members that differ from their defaults, so that a new member changes no digest. (msgspec's
-    ``omit_defaults`` compares texts by identity: equal rules would have two digests.)"""
+    """The members that differ from their defaults, so that a new member changes no digest. msgspec's
+    ``omit_defaults`` does not work here: it compares texts by identity, so equal rules would have two digests."""
     default = type(rules)()
     members = {name: getattr(rules, name) for name in rules.__struct_fields__}
     return {
@@ -121,7 +121,7 @@ def digest_of(money: Money) -> str:
 
 
 def read_kept(digest: str, form: bytes) -> Money:
-    """The rules of a canonical form. Raises ValueError if they are not those of the digest."""
+    """The rules of a canonical form. Raises ValueError if they have another digest."""
     try:
         return _checked(digest, _decode(form))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -1,11 +1,12 @@
 """Referral codes: a code belongs to the first wallet that claims it, permanently. A wallet can be opened with one.
 
-The stream ``code:<code>`` has the owner. ``referral_code_claimed`` on a wallet asks it, and so does ``wallet_opened``
-with a code: no signup waits for a read model. The response is an event of the stream, and then of the wallet.
+The stream ``code:<code>`` has the owner. ``referral_code_claimed`` and ``wallet_opened`` with a code send a follow-up
+to the stream, so no signup waits for a read model. The outcome is an event on the stream, and then an event on the
+wallet.
 
 Invariants:
 (1) a code has at most one owner, and the owner never changes;
-(2) a wallet has at most one code: another claim is refused while one is under way or granted;
+(2) a wallet has at most one code: while a claim is under way or granted, another claim is refused;
 (3) a wallet is never its own referrer.
 """
 
@@ -56,7 +57,7 @@ def conclude_claim(follow_up: ConcludeCodeClaim, wallet: Wallet, time_us: int) -
 
 
 def resolve_referral(follow_up: ResolveReferral, stream: Wallet, item: Item | None, time_us: int) -> Event:
-    """On the stream of the code. A wallet that has claimed the code itself since it was opened has no referrer."""
+    """On the stream of the code. If the opened wallet itself has claimed the code meanwhile, it has no referrer."""
     code, member = _code(item), follow_up.member
     if code is None or code.owner == member:
         unknown = ReferralUnknown(cause=follow_up.cause, member=member)

@@ -1,7 +1,7 @@
-"""What the parsers of the rules file share: every value is checked, and refused by its path in the file.
+"""Shared by the parsers of the rules file: every value is checked, and an error names its path in the file.
 
 The file is JSON with the members ``games`` (``games.rules``) and ``money`` (``money_rules``). Every key is optional;
-null means absent; one that is unknown, repeated or out of its range is refused.
+null means absent. A key that is unknown or repeated is refused, and a value out of its range.
 """
 
 import json

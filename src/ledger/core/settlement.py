@@ -47,7 +47,7 @@ def resolution_of(event: Event, position: Position, head: str, partition: int) -
 
 
 def resolve_bet(resolution: ResolvePeriod, open_bet: OpenBet, wallet: Wallet, rules: RuleBook, time_us: int) -> Event:
-    """The event that ends the bet. ``rules`` has the table that it was taken under."""
+    """The event that ends the bet. ``rules`` contains the pay table that the bet was taken under."""
     bet, of_game = open_bet.bet, open_bet.of_game
     assert bet.status == "open", bet
     assert (of_game.game, of_game.period) == (resolution.game, resolution.period), (bet, resolution)

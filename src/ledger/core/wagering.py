@@ -1,12 +1,13 @@
 """Wagering: how much must be staked before a withdrawal, by asset, and how much was staked.
 
 A deposit or a bonus adds to what is required. Once enough was staked, the next addition begins a new window, in which
-nothing is staked yet. A bet is counted when it is placed, and no more when it is cancelled in the same window.
+nothing is staked yet. A bet is counted when it is placed; if it is cancelled in the same window, it is no longer
+counted.
 
 Invariants:
 (1) what an event adds is in its data (``wagering``), so the state follows from the events without the rules;
-(2) ``required`` is at most ``AMOUNT_MAX``: an addition is cut to the room;
-(3) what is taken back was added to the same window, so the additions of other money are always asked for.
+(2) ``required`` is at most ``AMOUNT_MAX``: an addition that would exceed it is reduced;
+(3) a cancellation or reversal takes back only what was added to the current window.
 """
 
 from ledger.core.money import AMOUNT_MAX
@@ -24,7 +25,7 @@ def addition(wallet: Wallet, asset: str, rules: MoneyRules, *, deposit: int = 0,
 
 
 def remaining(wallet: Wallet, asset: str) -> int:
-    """What is still to be staked."""
+    """How much must still be staked."""
     current = wallet.wagering.get(asset, NONE)
     return max(current.required - current.done, 0)
 
@@ -33,7 +34,7 @@ def remaining(wallet: Wallet, asset: str) -> int:
 
 
 def add(after: Wallet, asset: str, amount: int | None) -> int:
-    """Require that ``amount`` more is staked. Returns the window that it was added to; 0 if there is no amount."""
+    """Require ``amount`` more to be staked. Returns the window that it was added to; 0 if ``amount`` is 0 or None."""
     if not amount:
         return 0
     current = after.wagering.get(asset, NONE)
@@ -44,7 +45,7 @@ def add(after: Wallet, asset: str, amount: int | None) -> int:
 
 
 def take_back(after: Wallet, asset: str, window: int, amount: int) -> None:
-    """No longer require what was added to ``window``. What was required before it is staked already."""
+    """No longer require what was added to ``window``. In an earlier window enough was staked already."""
     current = after.wagering.get(asset, NONE)
     if window and window == current.window:
         assert current.required >= amount, (after, amount)
@@ -61,7 +62,7 @@ def stake(after: Wallet, asset: str, amount: int) -> int:
 
 
 def give_back(after: Wallet, asset: str, window: int, amount: int) -> None:
-    """Count a cancelled stake of ``window`` no more."""
+    """No longer count a cancelled stake of ``window``."""
     current = after.wagering.get(asset, NONE)
     if window and window == current.window:
         assert current.done >= amount, (after, amount)

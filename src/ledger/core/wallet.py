@@ -74,9 +74,9 @@ class ExpiringHold(Struct, frozen=True, array_like=True, order=True, gc=False):
 
 
 class Turnover(Struct, frozen=True, array_like=True, order=True, gc=False):
-    """The stakes of a UTC day number that a commission is due for at ``due_at_us``, by the rules of a digest.
+    """The stakes of one UTC day number. The commission on them is due at ``due_at_us``, by the rules of a digest.
 
-    Ordered by that time. ``cause`` is the position of the last event that settled one of their bets."""
+    Ordered by that time. ``cause`` is the position of the last event that settled one of the bets."""
 
     due_at_us: int
     asset: str
@@ -103,7 +103,7 @@ class Wagering(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Attendance(Struct, frozen=True, array_like=True, gc=False):
-    """The last attendance bonus: its UTC day number (days since 1970), and how many days in a row it ended."""
+    """The last attendance bonus: its UTC day number (days since 1970), and how many days in a row there were then."""
 
     day: int
     streak: int
@@ -138,14 +138,14 @@ class Wallet(Struct, array_like=True, tag="w", gc=False):
     attendance: dict[str, Attendance] = {}
     agent_level: int = 0
     turnover: tuple[Turnover, ...] = ()
-    """What commissions are due for, the soonest first: of an asset the day that runs, and the day before until its
-    delay is over."""
+    """The stakes whose commission is not due yet, the soonest first: for each asset the current day, and the previous
+    day until its delay is over."""
     valid_in: tuple[str, ...] = ()
     """The assets in which the user's deposits have made the user a valid referral."""
     valid_referrals: dict[str, int] = {}
     """Asset → how many valid referrals the user has."""
     commission_carried: dict[str, int] = {}
-    """Asset → what the last commission left, in billionths of the minor unit."""
+    """Asset → what is carried to the next commission, in billionths of the minor unit."""
 
 
 NO_BALANCE: Final = Balance()
@@ -186,7 +186,7 @@ def next_due_us(wallet: Wallet) -> int | None:
 
 
 def has_timers(wallet: Wallet) -> bool:
-    """Whether something of the wallet may be due at some time."""
+    """Whether the wallet has a hold, grant or commission that becomes due."""
     return bool(wallet.grants or wallet.expiring_holds or wallet.turnover)
 
 

@@ -7,8 +7,8 @@ only: the RuntimeError would end its heartbeats, its refresh of metadata and its
 aiokafka loses two kinds of connections, which then stay open: the first one of a client whose start is cancelled, and
 one that is being opened while its client closes. Here they are closed.
 
-A connection is gone ``CLOSED_WITHIN_S`` after its ``close``. By itself, one with TLS waits up to 30 s for the
-broker's close_notify, and a broker reads nothing of a connection while it delays the response to its last request.
+A connection is closed within ``CLOSED_WITHIN_S`` of its ``close``. Without this limit a TLS connection waits up to 30
+s for the broker's close_notify: a broker does not read a connection while it delays the response to its last request.
 
 aiokafka takes no factory for its connections. Its client looks up ``create_conn`` in its module, and its producer and
 its admin client make their clients themselves: that function is the one place through which all of them connect.
@@ -44,7 +44,7 @@ def new_admin_client(**options: Any) -> Any:
 
 
 CLOSED_WITHIN_S: Final = 1.0
-"""Chosen: a broker that reads the connection takes milliseconds."""
+"""Chosen: a broker that reads the connection closes it within milliseconds."""
 
 
 class _Connection(AIOKafkaConnection):  # type: ignore[misc]

@@ -5,8 +5,8 @@ Invariants:
 (2) the caches (state, read model) are copied before the log, so none of them is ahead of the copied log: a start
     refuses a state that is. Events that only the log has are replayed;
 (3) the keys are copied after the log: each event's private texts have their key in the copy. A master key that is not
-    in the folder is not copied. Only this user can read the copy, also while it is written: it has keys, and every
-    user's money;
+    in the folder is not copied. Only the user who makes the copy can read it, also while it is written: it contains
+    keys and the balances of all users;
 (4) DEST is missing, or a whole, fsynced copy: the copy is written to a sibling folder and renamed. The next run
     deletes the sibling folder of a killed one; a lock distinguishes it from the folder of a running one.
 
@@ -81,7 +81,7 @@ def _sibling(dest: Path) -> Iterator[Path]:
         if not dest.parent.is_dir():
             raise FolderUnusable(f"there is no folder {dest.parent}: create it, or mount it, first")
         folder.mkdir(mode=0o700, exist_ok=True)
-        folder.chmod(0o700)  # one that a killed run left may be older than this rule
+        folder.chmod(0o700)  # a killed run of an older version may have left it readable to others
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise FolderUnusable(f"no backup can be written at {dest}: {error.strerror}") from error

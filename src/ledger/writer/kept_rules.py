@@ -1,7 +1,7 @@
-"""Rules that a partition needs and its node did not start with: another node used them, and the log keeps them.
+"""Gets rules that a partition needs and its node did not start with: another node used them, and the log keeps them.
 
-Each function adds what the log keeps to ``rules``, and raises RulesMissing where that lacks something, LogUnavailable
-where it cannot be read.
+Each function adds the rules that the log keeps to ``rules``. It raises RulesMissing if the log lacks one that is
+needed, LogUnavailable if the log cannot be read.
 """
 
 from collections.abc import Sequence

@@ -3,8 +3,8 @@
 Invariants:
 (1) requests are bounded by ``requests_max``; follow-ups are not, because refusing one would lose it;
 (2) requests that are put back go to the front, in their order, so a wallet's commands never change their order;
-(3) outcomes of periods, which may take many rounds, wait beside the other follow-ups and delay none of them.
-(4) so do commissions, of which those of a whole day are sent at once.
+(3) outcomes of periods may take many rounds: they have a queue of their own and delay no other follow-up;
+(4) commissions have a queue of their own too: those of a whole day are sent at the same time.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ class Mailbox:
         self.requests_max = requests_max
         self.requests: deque[Request] = deque()
         self.follow_ups: deque[FollowUpRequest] = deque()
-        """Those for one wallet."""
+        """Follow-ups for one wallet, except commissions."""
         self.outcomes: deque[FollowUpRequest] = deque()
-        """Those that end the open bets of a period."""
+        """Follow-ups that end the open bets of a period."""
         self.commissions: deque[FollowUpRequest] = deque()
         self._changed = asyncio.Event()
 
@@ -40,12 +40,12 @@ class Mailbox:
 
     @property
     def follow_ups_waiting(self) -> int:
-        """All of them: outcomes and commissions too."""
+        """How many follow-ups wait, outcomes and commissions included."""
         return len(self.follow_ups) + len(self.outcomes) + len(self.commissions)
 
     @property
     def has_work(self) -> bool:
-        """Whether something waits that needs no turn."""
+        """Whether something waits that does not need the turn (``settlement_turn``)."""
         return bool(self.requests or self.follow_ups)
 
     @property
@@ -77,8 +77,8 @@ class Mailbox:
         return self.outcomes if isinstance(waiting.follow_up, ResolvePeriod) else self.follow_ups
 
     def take(self, limit: int, *, with_turn: bool) -> tuple[list[Request], list[FollowUpRequest]]:
-        """At most ``limit`` requests and ``limit`` follow-ups, the oldest first; ``with_turn`` also outcomes, and
-        ``COMMISSIONS_PER_ROUND`` commissions."""
+        """Take at most ``limit`` requests and ``limit`` follow-ups, the oldest first; ``with_turn`` also at most
+        ``limit`` outcomes and ``COMMISSIONS_PER_ROUND`` commissions."""
         follow_ups = _take(self.follow_ups, limit)
         if with_turn:
             follow_ups += _take(self.outcomes, limit) + _take(self.commissions, COMMISSIONS_PER_ROUND)

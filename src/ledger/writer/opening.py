@@ -51,9 +51,9 @@ class Opening:
             )
 
     def is_behind(self, state: PartitionState, end: Head, follow_ups: Sequence[FollowUpRequest]) -> bool:
-        """Whether a follow-up concludes something that the state does not know. Then other writers have appended:
-        this one must read and open before it decides. Raises PartitionsDisagree if it is still unknown after that: a
-        conclusion is sent only after what it concludes is durable."""
+        """Whether a follow-up concludes something that is not in the state. Then other writers have appended, and
+        this writer must read the log and open the partition before it decides. Raises PartitionsDisagree if it is
+        still not in the state after that: a conclusion is sent only after what it concludes is durable."""
         if not self._shared:
             return False
         behind = False

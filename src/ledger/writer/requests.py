@@ -57,7 +57,7 @@ class Refused(Struct, frozen=True, gc=False):
 
 
 class OtherGame(Struct, frozen=True, gc=False):
-    """The command is about a bet of ``game``, which is none of its sender's games. Nothing was written."""
+    """The command is about a bet of ``game``, and its sender is narrowed to other games. Nothing was written."""
 
     game: str
 
@@ -138,7 +138,7 @@ class Request:
 
 
 class CommandRequest(Request):
-    """``games``: the sender may settle and cancel the bets of these games only; None: of all."""
+    """``games``: the sender may settle and cancel only bets of these games; None: bets of all games."""
 
     __slots__ = ("actor", "command", "command_key", "dry_run", "games", "item_keys", "request_sha256")
 

@@ -12,8 +12,8 @@ Invariants:
 (6) a follow-up makes one event, or none if its event is there already; one that does not fit what its wallet sent
     raises PartitionsDisagree, and nothing is decided;
 (7) a request is not decided after its deadline;
-(8) the round ends at ``append_bytes``, by at most the last event and its consequences: what is left waits for the
-    next round;
+(8) the round ends when it reaches ``append_bytes``; it exceeds them by at most the last event and its consequences.
+    Other requests wait for the next round;
 (9) the consequences of an event follow it directly, in the same append.
 """
 
@@ -56,8 +56,8 @@ from ledger.writer.requests import (
 from ledger.writer.state import PartitionState, command_key, open_bet_key
 
 TIMERS_PER_ROUND: Final = 32
-"""The most wallets whose timers one round fires. Chosen: some 3 ms. The day of every member is closed at the same
-moment, and commands must not wait for all of them."""
+"""The most wallets whose timers one round fires. Chosen: some 3 ms. The days of all members are closed at the
+same moment, and commands must not wait for all of them."""
 
 EXPIRIES_PER_ROUND: Final = 1_024
 """The most expiries of one round, of one wallet or of many. Chosen: some 100 ms. A request for a wallet with more due
@@ -268,8 +268,8 @@ class RoundDecider:
         return True
 
     def _game_of_bet(self, request: CommandRequest) -> str | None:
-        """The game of the open bet that the command would end; None: it would end none. The state does not keep the
-        game of a bet that has ended."""
+        """The game of the open bet that the command would end; None if it would end no bet. The state does not keep
+        the game of a bet that has ended."""
         if not isinstance(request.command, CancelBet | SettleBet):
             return None
         bet = self._state.item(request.user_id, bet_key(request.command.bet_id))

@@ -1,13 +1,13 @@
 """Which partition of a node may settle bets or pay commissions now: one at a time.
 
-Every partition settles after a result, and pays commissions after a day. If all of them decided a round of these in
-turn, a command would wait for all of those rounds. With one at a time the rounds can be larger, so that each event
-costs less, and a command waits for one of them.
+After a result every partition settles bets, and after midnight every partition pays commissions. If every partition
+decided such a round, a command would wait for all of those rounds. With one partition at a time a command waits for
+one round, and rounds can be larger, so each event costs less.
 
 Invariants:
 (1) at most one partition has the turn, and it keeps it while it decides a round, not while the round is appended;
-(2) a partition that was refused the turn is woken each time the turn becomes free. All are: the first one may be busy
-    with an append that takes long.
+(2) every partition that was refused the turn is woken when the turn becomes free. Waking only the first one would not
+    do: it may be busy with a slow append.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class SettlementTurn:
         return self._partition == partition
 
     def give_back(self, partition: int) -> None:
-        """The partition neither has the turn nor waits for it any more. Harmless if that is so already."""
+        """Give up the turn, or the wait for it. Does nothing if the partition has neither."""
         self._waiting.pop(partition, None)
         if self._partition == partition:
             self._partition = None

@@ -93,7 +93,8 @@ def _timer_of(key: str) -> tuple[int, str]:
 def _nearest(
     timers: list[tuple[int, str]], until: tuple[int, str] | None
 ) -> tuple[list[tuple[int, str]], tuple[int, str] | None]:
-    """The nearer half of ``timers``, which are sorted and end before ``until``, and its end; all if they fit."""
+    """The nearer half of ``timers`` and the key where that half ends; all of them if they fit. ``timers`` are sorted
+    and end before ``until``."""
     half = _TIMERS_MAX // 2
     return (timers, until) if len(timers) <= _TIMERS_MAX else (timers[:half], timers[half])
 
@@ -116,7 +117,8 @@ class PartitionState:
         self._saving: dict[str, Value | None] = {}
         self._recent: dict[str, Wallet] = {}
         self._timers: list[tuple[int, str]] = []
-        self._timers_until: tuple[int, str] | None = (0, "")  # it and later ones are not in memory; None: all are
+        # Timers from this one on are not in memory; None: all are.
+        self._timers_until: tuple[int, str] | None = (0, "")
         generation = store.get_in_thread(partition, (_GENERATION_KEY,)).get(_GENERATION_KEY, 0)
         assert isinstance(generation, int), generation
         self.highest_generation = self._committed_generation = generation
@@ -356,8 +358,8 @@ class PartitionState:
             self._timers, self._timers_until = _nearest(sorted(self._timers), self._timers_until)
 
     def take_due(self, now_us: int, limit: int) -> list[tuple[int, str]]:
-        """Take at most ``limit`` timers that are due into the batch, which rolling back sets again. The next timers
-        must be loaded, see ``load_timers``.
+        """Take at most ``limit`` timers that are due into the batch; a rollback sets them again. The next timers must
+        be in memory, see ``load_timers``.
 
         A timer can be stale: the wallet itself says what is due.
         """
@@ -369,8 +371,8 @@ class PartitionState:
         return due
 
     async def load_timers(self) -> None:
-        """Between batches: load the next timers if all of those in memory were taken. A thread reads the disk, and
-        looks for timers among the changes. Raises LedgerError."""
+        """Load the next timers, between batches, if all timers in memory were taken. A thread reads the disk and the
+        unsaved changes. Raises LedgerError."""
         assert not self._undo, "a reload does not see the timers of a batch"
         while (first := self._first_not_loaded()) is not None:
             # Taken before the disk is read: a checkpoint that ends meanwhile moves them to the disk.
@@ -378,21 +380,22 @@ class PartitionState:
             self._timers, self._timers_until = await asyncio.to_thread(self._page_of_timers, first, layers)
 
     def _load_timers(self) -> None:
-        """The same at the start, in any thread."""
+        """As ``load_timers``, at the start, in any thread."""
         while (first := self._first_not_loaded()) is not None:
             self._timers, self._timers_until = self._page_of_timers(first, ())
 
     def _first_not_loaded(self) -> str | None:
-        """The key at which the next page of timers begins; None if no page is needed now. Without a timer in memory
-        the writer never wakes up to load the later ones: loading continues if every timer of a page has been deleted
-        since it was saved."""
+        """The key at which the next page of timers begins; None if no page is needed now.
+
+        If every timer of a page was deleted since it was saved, the next page is loaded: without a timer in memory
+        the writer would never wake up to load later ones."""
         return None if self._timers or self._timers_until is None else _timer_key(*self._timers_until)
 
     def _page_of_timers(
         self, first: str, layers: Sequence[Mapping[str, Value | None]]
     ) -> tuple[list[tuple[int, str]], tuple[int, str] | None]:
-        """The timers from the key ``first`` up to one that is not among them, which is returned too; None: to the
-        last one. ``layers``: the changes that may not be on the disk yet, the oldest first."""
+        """The timers from the key ``first`` on, and the first timer after them; None if there is none after them.
+        ``layers``: the changes that may not be on the disk yet, the oldest first."""
         page = self._store.scan(self.partition, first, _TIMERS[1], _TIMERS_PAGE)
         saved = [_timer_of(key) for key, _ in page]
         until = saved[-1] if len(page) == _TIMERS_PAGE else None

@@ -432,7 +432,7 @@ class Writer:
             self._settlement_turn.give_back(self.partition)
 
     def _has_turn(self) -> bool:
-        """Whether something waits that needs the turn, and the partition has it."""
+        """Whether something waits that needs the turn, and this partition has the turn."""
         return self._mailbox.needs_turn and self._settlement_turn.take(self.partition, self._mailbox.wake)
 
     async def _wait_for_work(self) -> bool:
@@ -493,7 +493,7 @@ class Writer:
                 self.state.roll_back()
                 self._put_back(follow_ups)
                 raise
-            self._settlement_turn.give_back(self.partition)  # others decide theirs while this one is appended
+            self._settlement_turn.give_back(self.partition)  # other partitions decide while this round is appended
             if decided.decided < len(requests):  # the others go into the next append
                 self._mailbox.put_back(requests[decided.decided :])
                 del requests[decided.decided :]

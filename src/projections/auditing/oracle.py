@@ -32,7 +32,7 @@ class UnknownRecord(Exception):
 
 
 def is_wallet(user_id: str) -> bool:
-    """Whether the id is of a wallet, and not of a stream of the ledger."""
+    """Whether the id is one of a wallet, not of a stream of the ledger."""
     return not user_id.startswith(_RESERVED)
 
 
@@ -99,8 +99,8 @@ class WalletOracle:
         }
 
     def _wagered(self) -> Document:
-        """By asset, from all additions and stakes, each with the seq of its event: a window begins with the addition
-        that finds enough staked."""
+        """Asset → its wagering, from all additions and stakes, each with the seq of its event. An addition begins a
+        new window if enough was staked before it."""
         wagering = {}
         for asset, facts in self._wagering.items():
             since, required, done = 0, 0, 0
@@ -480,7 +480,7 @@ _HANDLERS: Final[dict[str, Callable[[WalletOracle, str, int, Document], None]]] 
 
 
 def gift_of(code: str, records: Iterable[bytes]) -> Document | None:
-    """The document of the gift after these records of its stream, before it is expired; None if there is none."""
+    """The document of the gift after these records of its stream, as if it had not expired; None if there is none."""
     gift: Document | None = None
     for event in map(_decode, records):
         data = event["data"]

@@ -246,7 +246,7 @@ class Refold:
 
 
 def _owner_of(kind: type[Row], key: Key) -> str:
-    """The user, or what else the row belongs to: an account, or a name that is no user's."""
+    """The user of the row; for a row without a user its account or another name."""
     if is_of_user(kind) or kind is AccountRow:
         return str(key[0])
     return "" if kind is DepositRow else f"{kind.table}/{key[0]}"

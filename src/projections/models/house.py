@@ -1,8 +1,8 @@
-"""The house view: what each game took in and gave out, hour by hour, beside what its pay tables expect.
+"""The house view: what each game took in and gave out in each hour, beside what its pay tables predict.
 
-Everything about a bet counts in the hour in which the bet was placed, also its payout, so that the two edges of an
-hour are about the same bets. Bonuses and commissions count in the hour of their event, in the row without a game: no
-game moved that money. Each partition has rows of its own; the database adds them up at the read.
+A bet counts in the hour in which it was placed, and so does its payout: the two edges of an hour are about the same
+bets. Bonuses and commissions count in the hour of their event, in the row without a game, because no game moved that
+money. Each partition has rows of its own; the database adds them up when they are read.
 """
 
 from collections.abc import Iterator
@@ -35,10 +35,10 @@ DAY_HOURS: Final = 24
 class HouseRow(Row):
     """An hour of a game in one asset and one partition; ``game`` "" is money that no game moved.
 
-    ``hour`` and ``day`` are since 1970. Cancelled bets count nowhere. ``expected`` is what the bets pay on average,
-    each by the pay table that it was taken under, times the number of results of the game (10, 216 or 100,000): an
-    exact integer. ``unpriced`` are the bets without one: of games without rules, or of tables that the log has lost.
-    The sums are those of ``projections.tables.wide``.
+    ``hour`` and ``day`` are counted since 1970. Cancelled bets are in no count or sum. ``expected`` is what the bets
+    pay on average, each by the pay table that it was taken under, times the number of results of the game (10, 216 or
+    100,000): an exact integer. ``unpriced`` are the bets without one: of games without rules, or of tables that the
+    log has lost. The sums are those of ``projections.tables.wide``.
     """
 
     table = "house"
@@ -65,7 +65,7 @@ class HouseRow(Row):
 
 
 _GIVEN: Final = {HOUSE_BONUSES: "bonuses", "house/gifts": "bonuses", "house/commissions": "commissions"}
-"""Account → the sum that its money counts in."""
+"""Account → the column of the row that its postings are added to."""
 
 
 def _given(event: Event) -> Iterator[tuple[str, str, int]]:
@@ -123,7 +123,7 @@ def _row(buffer: RowBuffer, asset: str, time_us: int, game: str) -> HouseRow:
 def _count(
     row: HouseRow, buffer: RowBuffer, bets: int, stake: int, fee: int, selection: str, rules: str | None
 ) -> None:
-    """Add a bet, or take it away again."""
+    """Add a bet, or subtract a cancelled one."""
     row.bets += bets
     wide.add(row, "staked_high", "staked_low", bets * stake)
     wide.add(row, "fees_high", "fees_low", bets * fee)

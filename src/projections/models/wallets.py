@@ -133,7 +133,7 @@ def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
 
 
 def _wager(event: Event, position: Position, buffer: RowBuffer, row: AssetRow) -> None:
-    """Wagering is kept as the writer keeps it: a cancelled bet or a reversed event counts no more if it is not older
+    """Change the wagering as the writer does: a cancelled bet or a reversed event is subtracted if it is not older
     than the window."""
     data = event.data
     match data:

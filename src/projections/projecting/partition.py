@@ -134,7 +134,7 @@ class PartitionProjector:
         pay_tables: PayTables | None = None,
     ) -> None:
         """``quarantined``: the partition's quarantined users. ``rows_max``: rows of each table in memory.
-        ``pay_tables``: None, only the built-in ones."""
+        ``pay_tables``: None for the built-in ones only."""
         self._pay_tables = PayTables() if pay_tables is None else pay_tables
         self.partition = partition
         self._checkpoint = checkpoint

@@ -1,7 +1,7 @@
 """The pay tables that the folds price bets with: the built-in ones, and those that the log keeps.
 
-A table is named by the digest on the event of a bet and never changes, so what a fold makes of an event depends on
-the log alone. A node declares a table before it takes a bet under it. One that the log still lacks has been lost: the
+The event of a bet names its pay table by digest, and a pay table never changes, so the result of a fold depends on
+the log alone. A node declares a pay table before it takes a bet under it. If the log lacks one, it has been lost: the
 rows say how many bets have no price.
 """
 
@@ -16,10 +16,10 @@ def _no_more() -> Mapping[str, PayTable]:
 
 
 class PayTables:
-    """Shared by the partitions that a process folds."""
+    """The known pay tables; all partitions that a process folds share them."""
 
     def __init__(self, read: Callable[[], Mapping[str, PayTable]] = _no_more) -> None:
-        """``read``: the tables that the log keeps now."""
+        """``read`` returns the pay tables that the log keeps now."""
         self.known: dict[str, PayTable] = dict(BUILT_IN.tables)
         self._read = read
         self._has_read = False

@@ -242,7 +242,8 @@ class Reads:
         return bool(found)
 
     async def period(self, game: Game | None, period: str) -> Found:
-        """One period, on the grid of the game. None: a game that has no periods here."""
+        """One period; its start is a multiple of the game's length. ``game``: None for a game that has no periods
+        here."""
         queries = [] if game is None else periods.period_queries(game.name, period)
         checkpoint_rows, quarantine_rows, *found = await self._model.fetch([*ALL_STATUS, *queries])
         status = await self._status_of_all(checkpoint_rows, quarantine_rows)
@@ -253,7 +254,8 @@ class Reads:
         return self._of_periods(document, status)
 
     async def periods(self, game: Game | None, limit: int, cursor: str | None) -> Found:
-        """The periods of a game that have events, the latest first. None: a game that has no periods here."""
+        """The periods of a game that have events, the latest first. ``game``: None for a game that has no periods
+        here."""
         key = ("periods", "", {"game": "" if game is None else game.name})
         at = None if cursor is None else read_cursor(cursor, key, "t", 0)
         after = None if at is None else str(at.after[0])

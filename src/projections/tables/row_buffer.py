@@ -132,8 +132,8 @@ class RowBuffer:
         rows_max: int = ROWS_MAX,
         pay_tables: Mapping[str, PayTable] = BUILT_IN.tables,
     ) -> None:
-        """``digests``: of the rows in the tables now; ``complete``: the tables are empty; ``pay_tables``: by digest,
-        what the bets of the folded events were taken under."""
+        """``digests``: of the rows in the tables now; ``complete``: the tables are empty; ``pay_tables``: digest →
+        pay table, for the bets of the folded events."""
         self.complete = complete
         self.pay_tables = pay_tables
         self._rows_max = rows_max

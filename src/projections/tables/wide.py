@@ -1,8 +1,8 @@
-"""Sums that databases add up and sort, and that have no bound: two integer columns for each, ``<name>_high`` and
+"""Sums without a bound that databases can add up and sort. Each has two integer columns, ``<name>_high`` and
 ``<name>_low``.
 
 A thousand amounts of the largest size exceed 64 bits, and texts can neither be added up nor sorted. So a sum is
-high × 2^48 + low, 0 ≤ low < 2^48. A database may add up the lows of 32,768 rows, and the highs, each by themselves.
+high × 2^48 + low, 0 ≤ low < 2^48. A database may add up the lows of at most 32,768 rows, and their highs, separately.
 """
 
 from typing import Final
@@ -22,5 +22,6 @@ def add(row: Row, high: str, low: str, amount: int) -> None:
 
 
 def total_of(high: int, low: int) -> int:
-    """The sum that two columns hold, or the sums of two columns. Databases return sums as integers or decimals."""
+    """The sum of a pair of columns, or of the sums of these columns. Databases return sums as integers or
+    decimals."""
     return (int(high) << LOW_BITS) + int(low)

@@ -50,7 +50,8 @@ def wins(leg: str, result: str) -> str | None:
 
 @cache
 def wins_on(leg: str) -> Mapping[str, int]:
-    """A leg on one place looks at the ten digits of it; a leg on the sum at all results, once in 10 ms."""
+    """For a leg on one place it tries the ten digits of that place; for a leg on the sum all results, which takes 10
+    ms."""
     if leg in _OF_SUM:
         won_by_sum = _OF_SUM[leg]
         sums = map(sum, product(range(10), repeat=len(_PLACES)))

@@ -56,7 +56,7 @@ class KindOfGame(NamedTuple):
 
 
 def counted(wins: Callable[[str, str], str | None], results: Iterable[str]) -> Callable[[str], Mapping[str, int]]:
-    """``KindOfGame.wins_on`` of a game with few results: it goes through all of them, once for each leg."""
+    """``KindOfGame.wins_on`` of a game with few results: it tries every result, once for each leg."""
     every = tuple(results)
 
     @cache

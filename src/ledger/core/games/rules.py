@@ -1,5 +1,5 @@
-"""The rules that a process plays by: the built-in games with the operator's rules file laid over them, and its money
-flows (``money_rules``).
+"""The rules that a process uses: the built-in games, changed by the operator's rules file, and the money flows of
+that file (``money_rules``).
 
 The games of the file: ``{"games": {"wingo_2s": {"close_ms": 500, "odds": {"number": 900}}}}``. A game's name gives
 its rules and its length.
@@ -63,8 +63,8 @@ class RulesFile(Struct, frozen=True):
 
 
 class RuleBook(Struct, frozen=True):
-    """The games that take bets, and every table that an open bet may have been taken under, by its digest; the rules
-    of money flows, their digest ("" if there are none), and every set of them that the log keeps, by its digest."""
+    """The games that take bets, and, by digest, every pay table that an open bet may have been taken under; the rules
+    of money flows, their digest ("" if there are none), and, by digest, every set of rules that the log keeps."""
 
     games: Games
     tables: dict[str, PayTable]
@@ -79,7 +79,7 @@ def book_of(
     money: Money = NO_MONEY,
     money_kept: Mapping[str, Money] | None = None,
 ) -> RuleBook:
-    """The book of ``games`` and ``money``, with the tables and rules that the log has kept."""
+    """The book of ``games`` and ``money``, with the pay tables and rules that the log keeps."""
     digest = digest_of_money(money)
     return RuleBook(
         games,
@@ -109,8 +109,8 @@ def built_in_games() -> dict[str, Game]:
 
 @lru_cache(maxsize=256)
 def game_no_longer_played(name: str) -> Game | None:
-    """The game that a name says, by built-in odds: the bets of a game that was taken out of the rules file still need
-    the outcomes of their periods. None if the name has no rules or no length."""
+    """The game that a name describes, with built-in odds: the bets of a game that was removed from the rules file
+    still need the outcomes of their periods. None if the name has no rules or no length."""
     rules = name.rpartition("_")[0]
     if rules not in KINDS or length_s_of_game(name) is None:
         return None

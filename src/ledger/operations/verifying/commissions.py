@@ -4,8 +4,8 @@ Invariants:
 (1) nothing of ``ledger`` is imported here, as in ``postings``;
 (2) memory grows with the days whose commission is not due yet, and with the wallets that carry something.
 
-What the rates are is in the operator's rules, which no record has: a commission is recomputed from its own rate. What
-a full wallet has no room for is carried, so nothing is lost where an amount is less than what the rate gives.
+The rates are in the operator's rules, which are in no record, so a commission is recomputed from the rate on its
+event. A full wallet is paid less than the rate gives; the rest is carried, so nothing is lost.
 """
 
 from typing import Any, Final
@@ -20,8 +20,9 @@ _E9: Final = 1_000_000_000
 _AMOUNT_MAX: Final = 2**53 - 1
 
 
-def _referral_valid(book: Book, event: Record, _: Any, __: LookUp) -> None:
-    book.flows.may_cause(event)
+def _referral_valid(book: Book, event: Record, data: Any, _: LookUp) -> None:
+    if data.reason is UNSET:
+        book.flows.may_cause(event, data.asset)
 
 
 def _commission_due(book: Book, event: Record, data: Any, _: LookUp) -> None:

@@ -2,8 +2,8 @@
 
 Invariants:
 (1) nothing of ``ledger`` is imported here, as in ``postings``;
-(2) memory grows with the gifts and the codes, not with the claims: that each claim is concluded once, by what it got,
-    ``follow_ups`` checks, and that a wallet gets one share of a gift, ``unique_ids``.
+(2) memory grows with the gifts and the codes, not with the claims: ``follow_ups`` checks that each claim is concluded
+    once, by its outcome, and ``unique_ids`` that a wallet gets at most one share of a gift.
 """
 
 from typing import Any, Final
@@ -144,5 +144,5 @@ STREAM_OF: Final = {
         ("referral_code_granted", "referral_code_refused", "referral_resolved", "referral_unknown"), CODE
     ),
 }
-"""Event type → the beginning of the name of its stream, which is no wallet. A code is granted and refused on the
-claimant's wallet too."""
+"""Event type → the prefix of its stream's name. The events that grant or refuse a code are also on the claimant's
+wallet."""

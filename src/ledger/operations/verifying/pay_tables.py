@@ -5,7 +5,7 @@ looking winning results up. Nothing of ``ledger.core`` is imported.
 
 Invariants:
 (1) a table counts only under the SHA-256 of its canonical form: JSON with sorted keys and without spaces;
-(2) a bet whose table is not known is noted, never passed silently.
+(2) a bet whose pay table is not known is counted, never accepted silently.
 """
 
 import json
@@ -45,8 +45,7 @@ class PayTables:
         self.missing: set[str] = set()
 
     def place(self, rules: str, game: str, stake: int, legs: int, fee: int, before_end_us: int) -> None:
-        """A bet was placed, so long before the end of its period. Raises Mismatch if its table forbids the fee or the
-        time."""
+        """Check the fee and the closing time of a placed bet. Raises Mismatch."""
         terms = self._terms.get(rules)
         if terms is None:
             self.missing.add(rules)
@@ -77,7 +76,7 @@ def rules_of(game: str) -> str:
 
 
 def wrong_result(game: str, result: str, proof: Any, ends_at_us: int) -> str | None:
-    """Why the result is none of this game; None if it is one. ``proof`` is None if the event has none."""
+    """Why the result is not one of this game; None if it is. ``proof`` is None if the event has no proof."""
     rules = rules_of(game)
     symbols = _FACES if rules == "k3" else _DIGITS
     if len(result) != _LENGTH_OF_RESULT.get(rules, -1) or any(symbol not in symbols for symbol in result):

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from msgspec import UNSET, UnsetType
 
-from ledger.operations.verifying.money_flows import MoneyFlows, wrong_wagering
+from ledger.operations.verifying.money_flows import MoneyFlows
 from ledger.operations.verifying.records import Buckets, Posting, Record
 
 _DEPOSITS: Final = "house/deposits"
@@ -86,7 +86,7 @@ class Book:
         """(wallet, asset, day, rules) → the stakes that earn a commission, when it is due, the seq of the last."""
         self.carried_e9: dict[tuple[str, str], int] = {}
         self.gifts: dict[str, Any] = {}
-        """By code, for ``verifying.gifts``."""
+        """Code → its gift, for ``verifying.gifts``."""
         self.code_owners: dict[str, str] = {}
         """Referral code → its owner."""
         self.flows = MoneyFlows()
@@ -199,14 +199,12 @@ def _adjust(event: Record, asset: str, amount: int) -> Move:
 
 
 def _opened(book: Book, event: Record, _: Any, __: LookUp) -> None:
-    book.flows.may_cause(event)
+    book.flows.may_cause(event, None)
 
 
 def _deposited(book: Book, event: Record, data: Any, _: LookUp) -> Move:
     asset, amount = data.asset, amount_of(data.amount)
-    _nothing_wrong(wrong_wagering(data))
-    if data.first_deposit:
-        book.flows.may_cause(event)
+    _nothing_wrong(book.flows.deposited(event))
     postings = [(_DEPOSITS, asset, -amount), (_cash(event), asset, amount)]
     if not data.bonus:
         return postings, asset, amount, 0, 0

@@ -1,5 +1,5 @@
-"""What ends the bets of games with rules: each by the outcome of its period, once, at the earliest after its end, and
-by the pay table that it was taken under.
+"""What ends the bets of games with rules. A bet ends once, by the outcome of its period, not before the period has
+ended, and by the pay table that it was taken under.
 
 The ``command_id`` of a settlement is ``~<head of the outcome>:<seq of the bet>``, so it names its cause by the hash.
 
