@@ -1,5 +1,5 @@
 """The generated part of ``stakelog_client``: one method for each command and each read, their typed results, and one
-exception for each code of a refusal. Written from ``openapi.json``, so it is the published contract and nothing else.
+exception for each code of a refusal. Written from ``openapi.json``, so it follows the published contract exactly.
 """
 
 import re
@@ -24,13 +24,13 @@ Schema = dict[str, Any]
 _WIDTH: Final = 112
 _OF_EVERY_COMMAND: Final = ("type", "command_id", "user_id", "metadata", "private")
 _ANY_EVENT: Final = {"EventData", "Record"}
-"""Their shape depends on the event's type: a dictionary to the reader, who looks at the type first."""
+"""Schemas whose shape depends on the event's type: the caller gets a dictionary, and checks the type first."""
 
 _KEEPS_NULL: Final = {"SetLimits"}
-"""To these commands null says something else than an absent field does."""
+"""In these commands null does not mean the same as an absent field."""
 
 _BY_THE_CLIENT: Final = {"min_position", "timeout_ms", "If-None-Match"}
-"""Parameters of reads that the client sends by itself, or has no use for."""
+"""Parameters of reads that the client sends by itself, or does not need."""
 
 _NOT_GENERATED: Final = {"getEvents", "getEvent", "getCommand", "getMetrics", "getSchema", "getOAuthMetadata"}
 """Reads that are written by hand, or that no client of the ledger needs."""
@@ -42,7 +42,7 @@ _HEAD: Final = '"""{title}\n\nWritten by `make schemas` from openapi.json: do no
 
 
 class _Argument(NamedTuple):
-    """A field of a command, or a parameter of a read. `name`: as the contract spells it."""
+    """A field of a command, or a parameter of a read. `name` is its name in the contract."""
 
     name: str
     annotation: str
@@ -63,7 +63,7 @@ class _CommandMethod(NamedTuple):
 
 
 class _ReadMethod(NamedTuple):
-    """`item`: what a list has; empty where the read is no list."""
+    """`item`: the type of a list's items; empty if the read does not return a list."""
 
     name: str
     path: str
@@ -83,7 +83,7 @@ class _Writer:
         self._schemas: dict[str, Schema] = document["components"]["schemas"]
         self._paths: dict[str, Schema] = document["paths"]
         self._models: dict[str, Schema] = {}
-        """The schemas that results are made of."""
+        """The schemas that results refer to."""
 
     def files(self) -> dict[str, str]:
         commands = list(self._commands())
@@ -170,7 +170,7 @@ class _Writer:
         return "Any"
 
     def _models_file(self) -> str:
-        text = _HEAD.format(title="What responses are made of. Amounts are integers in the asset's minor unit.")
+        text = _HEAD.format(title="The types of responses. Amounts are integers in the asset's minor unit.")
         text += "from __future__ import annotations\n\nfrom typing import Any\n\nfrom msgspec import Struct\n"
         for name in sorted(self._models):
             schema = self._models[name]
@@ -207,9 +207,9 @@ def _commands_file(commands: Iterable[_CommandMethod], how: str) -> str:
     )
     text += f"class {'' if how else 'Blocking'}Commands:\n"
     text += _docstring(
-        "Each method posts one command and returns its event. `command_id`: the command's id; None makes one. Pass "
-        "your own, kept with what the command is about, wherever the same command may have to be posted again by "
-        "another process. `deadline_s`: how long to try; None is the client's. Raises Refused by the code, "
+        "Each method posts one command and returns its event. `command_id`: the command's id; if None, the client "
+        "makes one. If another process may have to post the same command again, pass an id that you have stored. "
+        "`deadline_s`: how long to try; None: the client's deadline. Raises Refused by the code, "
         "OutcomeUnknown and Unavailable.",
         4,
     )
@@ -255,15 +255,15 @@ def _reads_file(reads: Iterable[_ReadMethod], used: str, how: str) -> str:
     )
     text += f"class {'' if how else 'Blocking'}Reads:\n"
     text += _docstring(
-        "A method that returns a list goes through all its pages by itself. Reads of a user see what this client "
-        "has written of that user. `deadline_s`: how long to try, for each page of a list; None is the client's. "
+        "A method that returns a list reads all its pages. A read of a user shows what this client has written for "
+        "that user. `deadline_s`: how long to try, for each page of a list; None: the client's deadline. "
         "Raises Refused by the code, Unavailable, NotYetVisible.",
         4,
     )
     text += (
         f"\n    {how}def read(self, path: str, parameters: Mapping[str, Any], kind: type[T], user_id: str | None, "
         "deadline_s: float | None) -> T:\n"
-        '        """Get one document. `user_id`: whose it is; None: of many users."""\n'
+        '        """Get one document. `user_id`: the user it is about; None: many users."""\n'
         "        raise NotImplementedError\n"
         "\n    def pages(self, path: str, parameters: Mapping[str, Any], kind: type[Any], item: type[T], "
         f"user_id: str | None, deadline_s: float | None) -> {iterator}[T]:\n"

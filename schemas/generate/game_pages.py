@@ -61,11 +61,11 @@ _5D: Final = (
 )
 _OF_TRX_WIX: Final = """\
 The digit is the last decimal digit of
-the hash of a TRON block: the first from the right that is a digit, so each of
-the ten is equally likely. `record_result` has a `proof`, `{"height", "hash", "time_us"}`. The ledger refuses a result
-that is not that digit, and a block from before the period's end, with `invalid_result`; `audit verify` checks both
-again. The game is fair if the block is named in advance: the first one at or after the period's end. Look the height
-up in any TRON explorer, compare its hash and time with the `proof` of the event, and take the digit:
+the hash of a TRON block; letters after it are skipped, so all ten digits are equally likely. `record_result` has a
+`proof`, `{"height", "hash", "time_us"}`. The ledger refuses another digit, and a block from before the period's end,
+with `invalid_result`; `audit verify` checks both again. The game is fair if the block is fixed in advance: the first
+block at or after the period's end. To check a result, look the height up in a TRON explorer, compare hash and time
+with the `proof` of the event, and compute the digit:
 
 ```sh
 printf %s 0000000003f1c6b1a3a2b7c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f7fb | tr -cd 0-9 | tail -c 1   # 7
@@ -111,21 +111,23 @@ Words: [glossary](../glossary.md). The other games: {_others(rules)}.
 
 Built in as {_list(f"`{rules}_{length}`" for length in BUILT_IN_LENGTHS)}.
 Any length that divides a day can be played: add it to the file that `STAKELOG_RULES` names, as
-`{{"games": {{"{rules}_90s": {{}}}}}}`. The same file changes odds, fee, closing time and bounds of a stake.
+`{{"games": {{"{rules}_90s": {{}}}}}}`. The same file can change the odds, the fee, the closing time and the
+smallest and largest stake.
 
 ## Periods
 
 A period is named by its start in UTC: `{_START}` of `{rules}_1m` is issue {_issue(rules)}.
-It takes bets from its start until {table.close_ms // 1000} s before its end, by the ledger's clock. A result, or
-`cancel_period`, is accepted from {RESULT_AFTER_US // SECOND_US} s after the end, once. It ends every open bet of the
-period: each is paid by the pay table whose digest is on its event, whatever the rules are by then. A cancelled period
-returns each stake with its fee.
+It takes bets from its start until {table.close_ms // 1000} s before its end, by the ledger's clock. One result or
+one `cancel_period` is accepted, from {RESULT_AFTER_US // SECOND_US} s after the end. It ends every open bet of the
+period. A result pays each bet by the pay table whose digest is on the bet's event, even if the rules have changed. A
+cancelled period returns each stake with its fee.
 
 ## Bets
 
-A selection is one leg, or several joined by `+`. The stake is split equally over them, and the remainder goes to the
-first legs, one unit each. Each leg is settled alone: the fee is floor(its stake × {table.fee_bp} ÷ 10,000), and it
-pays floor((its stake − fee) × odds). Odds include the stake.
+A selection is one leg, or several joined by `+`. The stake is split equally over the legs; the remainder goes to the
+first legs, one unit each. Each leg is settled separately: its fee is floor(its stake × {table.fee_bp} ÷ 10,000), its
+*contract amount* is its stake less the fee, and if it wins it pays floor(contract amount × odds). Odds include
+the stake.
 
 | legs | win on | odds | chance | return on the contract amount | return on the stake |
 | --- | --- | --- | --- | --- | --- |
@@ -136,8 +138,8 @@ Example: {_example(rules, page)}
 
 A result is written as `"{page.result}"`. {page.drawn}
 `GET /v1/events` has the bet, the result and the settlement, each chained to the record before it. The settlement has
-`legs`, `[[leg, stake, payout]]`, and names its result in `cause`. [`audit verify`](../audit.md) computes from the
-result and the pay table, with rules of its own, what each leg pays.
+`legs`, `[[leg, stake, payout]]`, and names its result in `cause`. [`audit verify`](../audit.md) recomputes from
+the result and the pay table what each leg pays, with its own copy of the rules.
 """
 
 

@@ -24,10 +24,9 @@ Written by `make schemas` from the code; a test tries each cell, single posts an
 - A client that is **narrowed to types** posts these only.
 - A client that is **narrowed to games** posts `place_bet`, `record_result` and `cancel_period` of these games only,
   and `settle_bet` and `cancel_bet` for bets of these games only. A bet that is not placed yet has no game: a
-  `cancel_bet` that comes before its bet refuses that bet, whatever its game. A bet that has ended cannot be changed,
-  so the response is the ledger's. Narrowing to games does not limit
-  commands that name no game: a `deposit` or `transfer` moves money of all games. Narrow the client to types too,
-  unless it may do that.
+  `cancel_bet` that comes before its bet refuses that bet, whatever its game. A bet that has ended cannot be changed
+  by any client, so the check is left out. Narrowing to games does not limit commands that name neither a game nor a
+  bet: a `deposit` or `transfer` moves money of all games. If the client must not post these, narrow it to types too.
 - An operator's `adjust` and `grant_bonus` have a bound, `STAKELOG_ADJUST_MAX`: of each command, not of a day. A
   larger adjustment is proposed by one operator and approved by another one; a game server posts a larger grant.
 - The client is the `actor` of its events: two operators are two pairs of eyes, one is not.

@@ -1,8 +1,8 @@
 """Which node owns which partition: the ports between a node and the group of the nodes.
 
 Each partition of a shared log has at most one owner at a time *by agreement*. That only the owner's appends become
-events is the work of the chain, not of this agreement (invariant (7) of ``ledger/writer/writer.py``). How the
-partitions are assigned is ``ledger/core/assignment.py``.
+events is the work of the chain, not of this agreement (invariants (1) and (2) of ``ledger/writer/opening.py``). How
+the partitions are assigned is ``ledger/core/assignment.py``.
 """
 
 import asyncio

@@ -140,7 +140,9 @@ class IdentityStoreContract:
         assert await spend(store, 1) is None
         assert [(one.client_id, one.family) for one in await store.revocations(0)] == [("games", None)]
 
-    async def test_who_did_what_to_which_client_is_kept_with_the_change(self, open_store: OpenIdentityStore) -> None:
+    async def test_a_change_of_a_client_and_who_made_it_are_stored_together(
+        self, open_store: OpenIdentityStore
+    ) -> None:
         here, there = open_store(), open_store()
         asha, root = ChangedBy("asha@host", "machine"), ChangedBy("root", "http")
         await here.add_client(GAMES, asha)

@@ -108,5 +108,5 @@ def _outcome(chance: Random, game: str, period: str, start_us: int) -> Command:
 
 
 async def _accepted(world: World, command: Command) -> bool:
-    """Whether the node accepts it: some bets find no money, and that is as it should be."""
+    """Whether the node accepts the command. Some bets are refused for lack of money, on purpose."""
     return isinstance(await world.post(command), Accepted)

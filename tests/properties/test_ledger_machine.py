@@ -131,7 +131,7 @@ class LedgerMachine(RuleBasedStateMachine):
             await asyncio.sleep(0.3)  # it looks every 0.25 s
         else:
             for writer in self.node.writers.values():
-                await writer.save()
+                await writer.store_writes.save()
 
     def end(self) -> None:
         """Stop cleanly: every request has its response, and the state is saved."""

@@ -113,7 +113,7 @@ async def recovered(world: World, store: StateStore) -> tuple[Content, int]:
         for partition, seq in writer.arrivals.take():
             writers[partition].state.close_follow_up(seq)
     for writer in writers:
-        await writer.save()
+        await writer.store_writes.save()
         assert store.checkpoint(writer.partition) == writer.head
     return content(store), replayed
 

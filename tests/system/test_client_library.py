@@ -61,7 +61,7 @@ async def test_what_many_tasks_post_is_written_once_in_order_while_connections_a
             assert len({(event.user_id, event.command_id) for event in events}) == len(events)
 
 
-async def test_with_login_a_client_gets_its_tokens_and_is_told_what_it_may_not(tmp_path: Path) -> None:
+async def test_with_login_a_client_gets_its_tokens_and_forbidden_commands_are_refused(tmp_path: Path) -> None:
     with LoggedIn(tmp_path / "data") as service:
         game_server = service.add("casino", "game_server")
         async with AsyncClient(service.url, "casino", game_server.secret) as client:

@@ -310,6 +310,17 @@ def test_a_second_service_on_a_folder_is_refused_and_the_first_goes_on(data: Pat
     assert_chained(records(data))
 
 
+@pytest.mark.parametrize(("setting", "address"), [("PORT", "{}"), ("INTERNAL", "127.0.0.1:{}")])
+def test_a_taken_port_ends_it_named_with_its_setting_and_nothing_is_made(
+    tmp_path: Path, setting: str, address: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run(tmp_path / "data", **{"HOST": "127.0.0.1", setting: address.format(port)})
+    assert_refused(done, 1, f"cannot listen on 127.0.0.1:{port}", f"set STAKELOG_{setting} to another one")
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_lock_file_that_is_left_behind_means_nothing(data: Path) -> None:
     service = service_of(data)
     service.start()

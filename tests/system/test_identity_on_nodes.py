@@ -59,7 +59,7 @@ def texts_of(client: LoggedInClient, user_id: str) -> Any:
     return answer.json()["data"].get("private", "no member")
 
 
-def test_private_texts_cross_nodes_and_their_end_too(nodes: list[LoggedIn]) -> None:
+def test_private_texts_and_their_deletion_reach_other_nodes(nodes: list[LoggedIn]) -> None:
     one, other = nodes
     game = one.add("game", "game_server")
     clients = [game, other.login("game", game.secret)]

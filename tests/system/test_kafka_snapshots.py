@@ -124,7 +124,7 @@ async def test_a_snapshot_under_load_is_one_moment_and_a_fresh_node_goes_on_from
         for enough_events in (100, 300):
             while node.end(0) < enough_events:  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.01)
-            await node.writers[0].save()
+            await node.writers[0].store_writes.save()
             assert await snapshots.write(0)
     last = store.checkpoint(0)
     enough.set()
@@ -216,7 +216,7 @@ async def test_snapshots_are_right_while_the_broker_compacts(
             for number in range(20):
                 padded = deposit(10, f"o{turn}-{number}", metadata={"k": os.urandom(100).hex()})
                 await node.post(padded, request_sha256(padded), "local")
-            await node.writers[0].save()
+            await node.writers[0].store_writes.save()
             assert await snapshots.write(0)
             fresh = MemoryStateStore()
             await Snapshots(await logs.open(partitions=1), fresh, await topics.open(partitions=1)).prepare(0)
@@ -235,7 +235,7 @@ async def test_a_snapshot_of_an_exchanged_or_a_shorter_topic_is_noticed(
     await node.start()
     for number in range(5):
         await node.post(one := open_wallet(f"u{number}"), request_sha256(one), "local")
-    await node.writers[0].save()
+    await node.writers[0].store_writes.save()
     kept = await topics.open(partitions=1)
     assert await Snapshots(log, store, kept, duty=1.0).write(0)
     await node.stop()

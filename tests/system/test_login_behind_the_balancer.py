@@ -54,7 +54,7 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
             balancer.stop()
 
 
-def test_a_client_that_writes_its_own_address_is_slowed_nevertheless(behind: Behind) -> None:
+def test_a_client_that_invents_an_address_is_limited_by_its_real_one(behind: Behind) -> None:
     url = f"http://127.0.0.1:{behind.balancer.port}"
     wrong = {"client_id": "games", "client_secret": "wrong"}
     statuses = []
@@ -67,7 +67,7 @@ def test_a_client_that_writes_its_own_address_is_slowed_nevertheless(behind: Beh
 
 
 @pytest.mark.parametrize("framing", FRAMINGS.values(), ids=FRAMINGS)
-def test_what_reaches_the_service_has_a_response_of_its_own(behind: Behind, framing: bytes) -> None:
+def test_each_request_that_reaches_the_service_gets_one_response(behind: Behind, framing: bytes) -> None:
     before = reached(behind.service)
     head = b"POST /v1/auth/refresh HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
     with socket.create_connection(("127.0.0.1", behind.balancer.port), 60) as connection:

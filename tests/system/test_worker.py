@@ -1,6 +1,7 @@
 """The worker as a process, on a real broker and in real databases: whatever happens to it, the tables are those that
 a fold of the events makes from scratch."""
 
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,7 +14,7 @@ from databases import EmptyDatabases
 from deploy.local.servers import Kafka
 from ledger.kafka.log import TOPIC
 from properties.reads_scenario import Scenario, make_scenario
-from system.kafka_read_side import KafkaReadSide, WorkerProcess, fork_of, side_of, until
+from system.kafka_read_side import WITHIN_S, KafkaReadSide, WorkerProcess, fork_of, side_of, until
 from system.on_topic import SILENT_S
 
 pytestmark = pytest.mark.system
@@ -46,6 +47,18 @@ def test_it_folds_old_and_new_events_and_ends_on_sigterm(side: KafkaReadSide) ->
     said = worker.said()
     assert "Traceback" not in said
     assert "folding into generation 1" in said
+
+
+def test_a_taken_web_port_ends_it_named_and_nothing_is_folded(side: KafkaReadSide) -> None:
+    side.write(0.1)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        worker = side.worker("--web-port", str(port))
+        assert worker.process.wait(timeout=WITHIN_S) == 1
+    said = worker.said()
+    assert f"the web pages cannot be served on 127.0.0.1:{port}" in said
+    assert "--web-port" in said
+    assert "Traceback" not in said
 
 
 def test_forks_and_what_is_no_record_change_nothing(side: KafkaReadSide) -> None:

@@ -138,7 +138,7 @@ class World:
 
     async def save(self) -> None:
         for writer in self.node.writers.values():
-            await writer.save()
+            await writer.store_writes.save()
 
     async def quiet(self) -> None:
         """Wait until no writer has anything to do: all follow-ups have arrived."""

@@ -492,7 +492,7 @@ async def test_the_last_enabled_admin_cannot_be_disabled(tmp_path: Path) -> None
         assert (await world.as_admin("DELETE", "/v1/clients/root")).status == 409
 
 
-async def test_what_is_done_to_clients_on_a_machine_is_in_the_log_of_the_service(
+async def test_changes_by_the_clients_command_are_in_the_log_of_the_service(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     asha = ChangedBy("asha@host", "machine")

@@ -65,7 +65,7 @@ def test_the_command_offers_every_measure_and_each_has_its_steps() -> None:
     assert all(steps(QUICK, [name]) > 0 for name in DISTRIBUTED_NAMES)
 
 
-def test_growth_is_the_slope_of_the_last_looks_alone() -> None:
+def test_growth_is_the_slope_of_the_last_readings_only() -> None:
     filling_caches = [(float(at_s), 1_000 * at_s) for at_s in range(0, 60, 10)]
     steady = [(60.0, 60_100), (70.0, 59_900), (80.0, 60_100), (90.0, 59_900)]
     assert abs(growth_per_s([*filling_caches, *steady], 30.0)) < 10

@@ -24,7 +24,7 @@ def test_it_has_the_four_games_in_their_lengths_and_in_short_ones() -> None:
         assert game.table.close_ms == (500 if name in SHORT else 5_000)
 
 
-def test_its_bonuses_are_those_of_the_domain() -> None:
+def test_its_bonuses_are_those_of_the_betting_house() -> None:
     inr = rules().money["INR"]
     assert inr.registration == 25_00
     ladder = "100→20, 300→60, 1000→150, 3000→300, 10000→600, 30000→2000, 100000→7000, 200000→15000"

@@ -279,7 +279,7 @@ async def test_a_response_that_cannot_be_read_leaves_the_outcome_unknown(
             await deposit(client, "u", "c")
 
 
-async def test_an_address_that_is_no_stakelog_service_is_said(
+async def test_an_address_of_another_service_raises_unexpected_response(
     service: SmallService, client_of: Callable[..., AsyncClient]
 ) -> None:
     service.faults = [httpx.Response(404, text="<html>not here</html>")]

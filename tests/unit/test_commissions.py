@@ -27,6 +27,7 @@ from unit.given import (
     place_bet,
     reverse,
     set_agent_level,
+    set_limits,
     settle_bet,
 )
 
@@ -298,7 +299,7 @@ def test_a_frozen_referrer_is_paid() -> None:
     assert scene.balance("u1").cash == 6
 
 
-def test_a_member_who_has_left_still_earns_the_referrer_the_last_day() -> None:
+def test_a_closed_members_last_day_is_still_paid_to_the_referrer() -> None:
     scene = chain(2)
     bet(scene, "u2", 10_000)
     scene.given(close_wallet(user_id="u2"))
@@ -328,6 +329,17 @@ def test_what_does_not_fit_the_wallet_is_carried_until_it_fits() -> None:
     assert paid(scene)[1:] == [("u1", 1, 17, 0)]
 
 
+def test_a_commission_is_never_more_than_an_amount_also_where_the_wallet_is_below_zero() -> None:
+    scene = chain(2, money(rates_e9=(E9,))).given(set_limits(credit_limit=5, user_id="u1"))
+    bet(scene, "u1", 5)
+    scene.given(adjust(AMOUNT_MAX - 10_000, user_id="u2"))
+    bet(scene, "u2", AMOUNT_MAX, payout=AMOUNT_MAX)
+    bet(scene, "u2", 10, bet_id="b2")
+    close_days(scene, "u2")
+    assert paid(scene) == [("u1", 1, AMOUNT_MAX, 10 * E9)]
+    assert scene.balance("u1").cash == AMOUNT_MAX - 5
+
+
 # --- exact fractions -------------------------------------------------------------------------------------------
 
 stakes = st.integers(1, 10**30)
@@ -347,7 +359,7 @@ def test_what_is_paid_and_carried_is_exactly_what_was_earned(commissions: list[t
 
 
 @given(st.lists(st.integers(1, 10_000), min_size=1, max_size=8), rates)
-def test_many_small_commissions_pay_what_one_of_their_sum_pays(parts: list[int], rate_e9: int) -> None:
+def test_many_small_commissions_pay_as_much_as_one_large_commission(parts: list[int], rate_e9: int) -> None:
     carried_e9 = paid_out = 0
     for stake in parts:
         amount, carried_e9 = share(carried_e9, stake, rate_e9, AMOUNT_MAX)

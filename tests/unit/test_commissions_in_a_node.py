@@ -11,7 +11,7 @@ import pytest
 
 from ledger.core.commission_events import CommissionDue, CommissionPaid
 from ledger.core.games.rules import BUILT_IN
-from ledger.core.money_rules import digest_of
+from ledger.core.money_rules import Money, digest_of
 from ledger.core.position import partition_of
 from ledger.errors import LogUnavailable, OutcomeUnknown, RulesMissing
 from ledger.memory.log import Failure
@@ -27,6 +27,7 @@ from unit.test_commissions import DUE, MIDNIGHT, RATES, money, rules
 
 PARTITIONS = 4
 MEMBERS = [f"m{number}" for number in range(8)]
+USERS = [f"w{number}" for number in range(40)]
 STAKE = 10_000
 LEVELS = len(RATES)
 
@@ -156,6 +157,38 @@ async def test_rules_that_are_lost_stop_the_partitions_that_are_to_pay_by_them()
     world.options["rules"] = rules(money())
     await world.start()
     await all_paid(world)
+    await world.stop()
+
+
+async def test_a_partition_that_cannot_read_its_rules_keeps_no_other_from_paying() -> None:
+    first, member = [user_id for user_id in USERS if partition_of(user_id, PARTITIONS) == 0][:2]
+    other, later = [user_id for user_id in USERS if partition_of(user_id, PARTITIONS) == 1][:2]
+    world = await bets_settled(MemoryStateStore(), [first, member])
+    await world.given(open_wallet(other), open_wallet(later, other), deposit(STAKE, user_id=later))
+    await world.crash()
+    world.options["rules"] = rules(money(mode="per_bet"))
+    await world.start()
+    reads = 0
+
+    async def away() -> dict[str, Money]:
+        nonlocal reads
+        reads += 1
+        raise LogUnavailable("no broker responds")
+
+    world.log.money_rules = away  # type: ignore[method-assign]
+    world.clock.now_us = DUE
+    async with asyncio.timeout(60):
+        while not reads:  # noqa: ASYNC110 - the writer's own doing
+            await asyncio.sleep(0.001)
+        await world.given(place_bet(STAKE, user_id=later), settle_bet(0, user_id=later))
+        while (other, later, 1) not in paid(world):  # noqa: ASYNC110 - of all writers
+            await asyncio.sleep(0.001)
+    assert (first, member, 1) not in paid(world)
+    world.appended.money_rules[digest_of(money())] = money()
+    del world.log.money_rules
+    async with asyncio.timeout(60):
+        while (first, member, 1) not in paid(world):  # noqa: ASYNC110 - of all writers
+            await asyncio.sleep(0.001)
     await world.stop()
 
 

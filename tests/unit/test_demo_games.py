@@ -19,7 +19,7 @@ PERIOD = "20261123T130000Z"
 
 
 @pytest.mark.parametrize("rules", ["wingo", "trx_wix", "k3", "5d"])
-def test_the_books_pay_every_leg_as_the_domain_says(rules: str) -> None:
+def test_the_books_pay_every_leg_as_the_rules_do(rules: str) -> None:
     assert set(legs_of(rules)) == set(legs(rules))
     for leg in legs_of(rules):
         for result in RESULTS[rules][:: 97 if rules == "5d" else 1]:
@@ -82,7 +82,7 @@ def test_a_cancelled_period_returns_the_whole_stake() -> None:
     assert (edge.periods, edge.cancelled, edge.staked) == (0, 1, 0)
 
 
-def test_a_fee_that_the_rules_do_not_give_is_a_surprise() -> None:
+def test_a_wrong_fee_is_reported() -> None:
     given = Given()
     taken = {"from": {"cash": 1_000, "bonus": 0, "grants": []}, "fee": 19}
     bet = {"game": "wingo_3s", "period": PERIOD, "selection": "big", "asset": "INR", "stake": 1_000}

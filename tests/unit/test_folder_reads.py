@@ -59,7 +59,7 @@ def held_against(
     return result, differences
 
 
-def test_a_read_model_as_it_was_folded_is_well(tmp_path: Path) -> None:
+def test_a_read_model_that_was_folded_from_the_log_has_no_differences(tmp_path: Path) -> None:
     changed(tmp_path)
     result, differences = held_against(tmp_path, scenario_records())
     assert differences == []
@@ -124,7 +124,7 @@ def test_rows_that_cannot_be_read_are_differences_and_the_other_wallets_are_comp
         ("UPDATE {bet} SET user_id = 'mallory' WHERE user_id = 'erin'", "rows"),
     ],
 )
-def test_rows_of_a_stranger_are_named(tmp_path: Path, statement: str, read: str) -> None:
+def test_rows_of_a_user_who_is_not_in_the_log_are_named(tmp_path: Path, statement: str, read: str) -> None:
     changed(tmp_path, statement)
     result, differences = held_against(tmp_path, scenario_records())
     assert ("mallory", read) in {(one.user_id, one.read) for one in differences}
@@ -173,7 +173,7 @@ def test_a_read_model_of_another_number_of_partitions_is_refused(tmp_path: Path)
         FolderReads(tmp_path, 2)
 
 
-def test_what_is_wrong_with_the_file_is_no_difference(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_an_error_and_not_a_difference(tmp_path: Path) -> None:
     (tmp_path / READ_MODEL).write_bytes(b"no database" * 1_000)
     with pytest.raises(ReadModelUnavailable, match="not a database"):
         FolderReads(tmp_path, 4)

@@ -182,7 +182,7 @@ def test_a_bet_is_priced_by_the_table_that_it_was_taken_under() -> None:
     assert (sums(row)["expected"], row.unpriced) == (5 * 196 + 5 * 300, 0)
 
 
-def test_a_table_that_the_log_has_lost_is_asked_for_once_and_leaves_the_bet_without_a_price() -> None:
+def test_a_pay_table_that_the_log_has_lost_is_read_once_and_its_bets_have_no_price() -> None:
     scene = Scene.with_cash(1_000)
     scene.rules = changed_rules()
     scene.given(place_bet(100, "b1", selection="big", **WINGO))

@@ -56,7 +56,7 @@ def test_placed_bets_are_open_and_counted_by_their_whole_selection() -> None:
     assert distribution(scene) == {("red", "INR"): (2, 150), ("red+number:7", "INR"): (1, 200)}
 
 
-def test_assets_are_counted_apart() -> None:
+def test_each_asset_is_counted_separately() -> None:
     scene = three_bets().given(deposit(9, "g", asset="GOLD"), place_bet(9, "b4", asset="GOLD", **WINGO))
     assert (sums(scene), sums(scene, "GOLD")) == ((3, 0, 350, 0), (1, 0, 9, 0))
     assert distribution(scene)["red", "GOLD"] == (1, 9)

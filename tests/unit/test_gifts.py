@@ -103,7 +103,7 @@ def test_a_wallet_gets_one_share_of_a_gift() -> None:
     assert scene.refused(claim_gift()).code is Code.ALREADY_CLAIMED
 
 
-def test_a_gift_that_is_not_there_closed_expired_or_used_up_says_so() -> None:
+def test_a_claim_of_a_missing_closed_expired_or_used_up_gift_is_refused_with_the_reason() -> None:
     scene = scene_of()
     assert claimed(scene, "u1", "none").reason == "not_found"  # type: ignore[union-attr]
     scene.given(create_gift(2, 1, "used"), create_gift(2, 2, "late", expires_at_us=NOON), create_gift(2, 2, "over"))

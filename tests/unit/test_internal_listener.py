@@ -105,7 +105,7 @@ async def test_a_proof_is_of_one_body_and_of_half_a_minute(
 ) -> None:
     valid = right("POST", DECIDE, b"{")
     other = await node.ask("POST", DECIDE, valid, app=node.inside, body=b"[")
-    assert (other.status, "another one than its proof" in other.json()["detail"]) == (401, True)
+    assert (other.status, "not the body that its proof" in other.json()["detail"]) == (401, True)
     now_s = time()
     for later_s, status in ((VALID_S - 2, 400), (VALID_S + 2, 401), (-VALID_S - 2, 401)):
         monkeypatch.setattr(proof, "time", lambda later_s=later_s: now_s + later_s)

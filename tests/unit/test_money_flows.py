@@ -129,7 +129,7 @@ def test_a_bonus_that_the_wallet_has_no_room_for_is_cut_or_left_out_and_the_depo
     assert scene.balance().cash == AMOUNT_MAX - room
 
 
-def test_what_may_come_back_leaves_no_room_for_a_bonus() -> None:
+def test_money_that_may_be_returned_leaves_no_room_for_a_bonus() -> None:
     scene = scene_of(first_deposit=[[10_000, 2_000]]).given(open_wallet(), adjust(AMOUNT_MAX - 10_001))
     scene.given(place_bet(AMOUNT_MAX - 10_001), deposit(10_000))
     assert grants_of(scene, "first_deposit") == [("~first_deposit:1", "INR", 1)]
@@ -140,7 +140,7 @@ def test_balance_max_refuses_no_bonus_of_the_ledgers_own() -> None:
     assert scene.balance() == Balance(10_000, 2_000, 0)
 
 
-def test_a_first_deposit_whose_bonus_is_still_there_is_reversed_after_its_bonus_only() -> None:
+def test_a_first_deposit_is_reversed_only_after_its_bonus() -> None:
     scene = scene_of(first_deposit=LADDER).given(open_wallet())
     first = scene.when(deposit(10_000))
     bonus_at = scene.position(scene.events[-1])
@@ -207,7 +207,7 @@ def test_attendance_grows_with_the_days_in_a_row_and_begins_again_after_the_last
     assert scene.total("house/bonuses") == -154
 
 
-def test_a_missed_day_begins_at_1() -> None:
+def test_after_a_missed_day_the_streak_begins_at_1() -> None:
     scene = scene_of(attendance=[7, 20]).given(open_wallet(), claim_attendance())
     scene.now_us += 2 * DAY_US
     scene.when(claim_attendance())
@@ -357,7 +357,7 @@ def test_a_reversal_of_an_earlier_windows_deposit_takes_nothing_from_this_one() 
     assert wagering_of(scene) == Wagering(2, 30, 0)
 
 
-def test_what_is_required_is_an_amount_at_most() -> None:
+def test_the_required_stake_is_at_most_the_largest_amount() -> None:
     scene = scene_of(wagering={"deposit": 1000}).given(open_wallet(), deposit(AMOUNT_MAX - 5))
     last = scene.when(deposit(5, "o2"))
     assert wagering_of(scene) == Wagering(1, AMOUNT_MAX, 0)
@@ -399,7 +399,7 @@ def test_withdrawals_are_counted_by_utc_day_and_asset_and_a_rejected_one_is_give
     assert scene.refused(request_withdrawal(1, "w7")).code is Code.WITHDRAWALS_PER_DAY_EXCEEDED, "w2 was yesterday's"
 
 
-def test_no_withdrawal_a_day_is_a_rule_too() -> None:
+def test_rules_can_forbid_all_withdrawals() -> None:
     scene = scene_of(withdrawal={"per_day": 0}).given(open_wallet(), deposit(100))
     assert scene.refused(request_withdrawal(1)).code is Code.WITHDRAWALS_PER_DAY_EXCEEDED
 

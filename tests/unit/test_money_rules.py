@@ -67,12 +67,12 @@ def test_the_example_of_the_contract_is_read() -> None:
     }
 
 
-def test_an_agent_level_without_rates_of_its_own_has_those_of_all() -> None:
+def test_an_agent_level_without_rates_of_its_own_gets_the_common_rates() -> None:
     commission = Commission(rates_e9=(6, 1), agents={"1": (7,)})
     assert [commission.rates_of(level) for level in (0, 1, 2)] == [(6, 1), (7,), (6, 1)]
 
 
-def test_an_asset_whose_keys_say_nothing_has_no_rules() -> None:
+def test_an_asset_with_default_values_only_has_no_rules() -> None:
     nulls = {**dict.fromkeys(CONTRACT), "wagering": {"deposit": None}, "withdrawal": {}, "registration": 0}
     assert money_of({}) == money_of(None) == money_of(nulls) == {}
     book = book_of({}, money=money_of({}))

@@ -338,11 +338,11 @@ async def test_a_retired_writer_saves_no_checkpoint(cluster: Cluster, monkeypatc
     await a.given(open_wallet(U0))
     assert isinstance(a.store, BrittleStore)
     writer, saves = a.node.writers[0], a.store.saves
-    await writer.retire(save=False)
-    await writer.save()
+    await writer.store_writes.retire(save=False)
+    await writer.store_writes.save()
     assert a.store.saves == saves
     monkeypatch.setattr(a.store, "merge", lambda _: pytest.fail("its partition may have another writer"))
-    assert not await writer.merge()
+    assert not await writer.store_writes.merge()
 
 
 async def test_a_node_that_leaves_finishes_and_hands_everything_over(cluster: Cluster) -> None:

@@ -151,7 +151,7 @@ async def test_connections_are_kept() -> None:
         assert listener.heads == [f"POST {DECIDE} HTTP/1.1"] * 5
 
 
-async def test_each_call_proves_to_know_the_secret_of_the_cluster_and_does_not_carry_it() -> None:
+async def test_each_call_proves_that_the_sender_knows_the_cluster_secret_without_sending_it() -> None:
     async with listening() as listener:
         for secret in ("5ec2e7", None):
             peers = HttpPeers(secret)

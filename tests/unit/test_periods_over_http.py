@@ -43,7 +43,7 @@ async def read(api: InMemoryApi, target: str, status: int = 200) -> Any:
     return response.json()
 
 
-async def test_a_running_period_has_its_clock_its_sums_and_its_distribution(api: InMemoryApi) -> None:
+async def test_a_running_period_has_its_times_its_sums_and_its_distribution(api: InMemoryApi) -> None:
     document = await read(api, f"{WINGO}/{PERIOD}")
     assert document.pop("as_of")["lag_ms"] == 0
     assert document == {

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ledger.core.commands import COMMAND_TYPES, Command
+from ledger.core.commands import COMMAND_TYPES, CloseGift, Command, CreateGift
 from ledger.core.events import Event
 from ledger.core.games.periods import name_of
 from ledger.core.games.rules import BUILT_IN, RuleBook, book_of, read_rules
@@ -28,7 +28,11 @@ from unit.given import (
     cancel_period,
     capture_hold,
     claim_attendance,
+    claim_code,
+    claim_gift,
+    close_gift,
     close_wallet,
+    create_gift,
     deposit,
     emptied,
     freeze_wallet,
@@ -591,6 +595,29 @@ LADDERS: dict[str, list[Rung]] = {
         Rung(Code.WALLET_NOT_EMPTY, opened(), close_wallet()),
         Rung(None, opened(*emptied(100)), close_wallet()),
     ],
+    "create_gift": [
+        Rung(Code.ALREADY_RESOLVED, (create_gift(),), create_gift(TOO_LARGE, asset="EUR")),
+        Rung(Code.UNKNOWN_ASSET, (), create_gift(TOO_LARGE, asset="EUR")),
+        Rung(Code.AMOUNT_OUT_OF_RANGE, (), create_gift(TOO_LARGE)),
+        Rung(None, (), create_gift()),
+    ],
+    "close_gift": [
+        Rung(Code.ALREADY_RESOLVED, (create_gift(), close_gift()), close_gift()),
+        Rung(Code.NOT_ELIGIBLE, (), close_gift()),
+        Rung(None, (create_gift(),), close_gift()),
+    ],
+    "claim_gift": [
+        Rung(Code.WALLET_NOT_OPEN, (), claim_gift()),
+        Rung(Code.WALLET_CLOSED, closed(), claim_gift()),
+        Rung(Code.ALREADY_CLAIMED, opened(claim_gift(), freeze_wallet()), claim_gift()),
+        Rung(None, frozen(), claim_gift()),
+    ],
+    "claim_referral_code": [
+        Rung(Code.WALLET_NOT_OPEN, (), claim_code()),
+        Rung(Code.WALLET_CLOSED, closed(), claim_code()),
+        Rung(Code.ALREADY_CLAIMED, opened(claim_code("k2"), freeze_wallet()), claim_code()),
+        Rung(None, frozen(), claim_code()),
+    ],
     "set_agent_level": [
         Rung(Code.WALLET_NOT_OPEN, (), set_agent_level(3)),
         Rung(Code.WALLET_CLOSED, closed(), set_agent_level(3)),
@@ -663,7 +690,9 @@ def test_every_command_has_a_ladder_that_begins_with_a_wallet_never_opened(comma
     name = str(command_type.__struct_config__.tag)
     first, *_ = LADDERS[name]
     assert all(type(rung.command) is command_type for rung in LADDERS[name])
-    begins = Code.UNKNOWN_GAME if command_type.on_stream else Code.WALLET_NOT_OPEN  # a game's stream is no wallet
+    of_gift = command_type in (CreateGift, CloseGift)
+    on_stream = Code.ALREADY_RESOLVED if of_gift else Code.UNKNOWN_GAME  # a stream is no wallet
+    begins = on_stream if command_type.on_stream else Code.WALLET_NOT_OPEN
     assert first.code is begins or name == "open_wallet"
 
 

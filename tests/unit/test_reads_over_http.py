@@ -17,7 +17,16 @@ from ledger.core.position import partition_of
 from ledger.core.wallet import DAY_US
 from ledger.errors import LogUnavailable
 from unit.api_in_memory import ApiResponse, InMemoryApi
-from unit.given import deposit, hold, open_wallet, place_bet, request_withdrawal, set_limits, transfer
+from unit.given import (
+    deposit,
+    grant_bonus,
+    hold,
+    open_wallet,
+    place_bet,
+    request_withdrawal,
+    set_limits,
+    transfer,
+)
 
 ODD_ID: Final = "a/b//%2F?#&+=%20/"
 ODD_IN_PATH: Final = "".join(f"%{byte:02X}" for byte in ODD_ID.encode())
@@ -420,6 +429,32 @@ async def test_a_balance_has_every_event_of_its_position_although_the_clock_of_t
         assert now["at_us"] == written_us
         again = (await api_client.get(f"/v1/wallets/u9/balance?at_us={now['at_us']}")).json()
         assert again == now
+
+
+async def test_a_read_and_a_refusal_give_the_same_available_and_withdrawable(own: InMemoryApi) -> None:
+    """What one more unit is refused with is what the read says: of a bet, and of a withdrawal, hold and transfer."""
+    states = (
+        (open_wallet("u9"), deposit(100, user_id="u9"), grant_bonus(30, user_id="u9")),
+        (set_limits(credit_limit=50, user_id="u9"),),
+        (place_bet(170, user_id="u9"), grant_bonus(7, "g2", user_id="u9")),
+        (set_limits(credit_limit=10, user_id="u9"),),  # less than the debt: it takes nothing from the bonus
+    )
+    seen = []
+    for commands in states:
+        await own.world.given(*commands)
+        await own.fold()
+        of_inr = (await own.get("/v1/wallets/u9")).json()["balances"]["INR"]
+        seen.append((of_inr["available"], of_inr["withdrawable"]))
+        more_than_available = place_bet(of_inr["available"] + 1, "b9", user_id="u9")
+        assert (await own.world.refused(more_than_available)).fields == {"available": of_inr["available"]}
+        beyond_cash = of_inr["withdrawable"] + 1
+        for command in (
+            request_withdrawal(beyond_cash, "w9", user_id="u9"),
+            hold(beyond_cash, "h9", user_id="u9"),
+            transfer(beyond_cash, "u1", "t9", user_id="u9"),
+        ):
+            assert (await own.world.refused(command)).fields == {"available": of_inr["withdrawable"]}
+    assert seen == [(130, 100), (180, 100), (17, 0), (7, 0)]
 
 
 # --- wallets of many users ----------------------------------------

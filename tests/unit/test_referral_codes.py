@@ -18,7 +18,7 @@ def scene_of(*users: str) -> Scene:
     return Scene().given(*(open_wallet(user_id) for user_id in users or ("u1", "u2")))
 
 
-def test_the_first_claim_of_a_code_has_it_and_later_ones_are_refused() -> None:
+def test_the_first_claim_gets_the_code_and_later_claims_are_refused() -> None:
     scene = scene_of().given(claim_code())
     scene.deliver_all()
     scene.given(claim_code(user_id="u2"))

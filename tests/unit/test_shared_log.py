@@ -5,11 +5,12 @@ Two worlds on one log are two nodes that both believe that they own it.
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 
 from ledger.core.events import LEDGER, NO_REQUEST, WriterOpened
-from ledger.core.follow_up_commands import ConcludeTransfer
+from ledger.core.follow_up_commands import ConcludeTransfer, CountValidReferral
 from ledger.core.record import decode
 from ledger.core.rejections import Code
 from ledger.errors import LogUnavailable, OutcomeUnknown, StaleHead, Superseded
@@ -294,6 +295,30 @@ async def test_a_round_ends_where_an_append_is_full(world: World) -> None:
     ]
 
 
+async def test_a_round_of_follow_ups_ends_where_an_append_is_full(world: World) -> None:
+    await world.given(open_wallet("u1"))
+    world.log.sizes.clear()
+    world.writer._decider._append_bytes = 3 * len(world.appended.records[0][1])
+    arrived: list[int] = []
+    for number in range(20):
+        counted = CountValidReferral(
+            command_id=f"~{number:064x}:0",
+            user_id="u1",
+            cause=f"0:{number + 101}",
+            cause_time_us=world.clock.now_us,
+            member=f"m{number}",
+            asset="INR",
+            rules="0" * 64,
+        )
+        assert world.node.receive_local(counted, partial(arrived.append, number))
+    async with asyncio.timeout(60):
+        while len(arrived) < 20:  # noqa: ASYNC110 - the writer's own doing
+            await asyncio.sleep(0.001)
+    assert max(world.log.sizes) <= 4
+    assert arrived == list(range(20))
+    assert (await world.wallet("u1")).valid_referrals == {"INR": 20}
+
+
 # --- follow-ups of what is not in the log ------------------------------------------------------------------------
 
 
@@ -318,7 +343,7 @@ async def test_conclusions_of_transfers_that_the_log_lost_open_the_partition_onc
     async with asyncio.timeout(60):
         while not world.node.stopped:  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0.01)
-    assert "0:101 concludes the transfer t101 of u1" in caplog.text
+    assert "0:101 concludes a transfer of u1" in caplog.text
     assert not world.node.halted.done()
     assert world.types().count("writer_opened") == opened + 1
     assert not [kind for kind in world.types() if kind.startswith("transfer")]

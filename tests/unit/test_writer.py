@@ -17,7 +17,7 @@ from ledger.core.position import Position
 from ledger.core.record import Head
 from ledger.core.rejections import Code
 from ledger.core.state_values import Value
-from ledger.errors import LedgerError, LogUnavailable, OutcomeUnknown, StaleHead
+from ledger.errors import LedgerError, LogDamaged, LogUnavailable, OutcomeUnknown, StaleHead
 from ledger.memory.log import Failure
 from ledger.memory.state_store import MemoryStateStore
 from ledger.ports import StateStore
@@ -483,6 +483,31 @@ async def test_a_round_of_repeated_commands_reads_the_log_once(world: World, mon
     ]
     assert len(again) == len(commands)
     assert reads == [(3, len(commands))]
+
+
+@pytest.mark.parametrize("error", [LogUnavailable("the disk fails"), LogDamaged(0, 2, "no record")])
+async def test_a_repeated_command_whose_record_cannot_be_read_is_of_unknown_outcome_and_is_not_paid_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: LedgerError
+) -> None:
+    """``log_unavailable`` would say that nothing was written, and the client would pay again under another id."""
+    await with_cash(world)
+    bet = place_bet(100, "b1")
+    first = await world.accepted(bet)
+
+    async def fails(*_: int) -> list[bytes]:
+        raise error
+
+    with monkeypatch.context() as failing:
+        failing.setattr(world.log, "read", fails)
+        assert (await world.failed(bet)).reason == "outcome_unknown"
+        looked_up = await world.node.first_response("u1", bet.command_id)
+        assert isinstance(looked_up, Failed)
+        assert looked_up.reason == "outcome_unknown"
+    again = await world.post(bet)
+    assert isinstance(again, Accepted)
+    assert (again.hit, again.position) == (True, first.position)
+    assert world.types() == ["wallet_opened", "deposited", "bet_placed"]
+    assert await world.cash() == 900
 
 
 def test_seqs_far_from_each_other_are_read_in_ranges_of_their_own() -> None:

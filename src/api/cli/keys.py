@@ -94,9 +94,9 @@ def rotate_master() -> None:
     for name in damaged:
         click.echo(f"stakelog keys: the key {name} in the identity store is damaged", err=True)
     click.echo(
-        "stakelog keys: the old master key is still needed, for the damaged keys: restore them from a backup and run "
-        "this again. Or give them up: `keys rotate token --retire-now` deletes keys of tokens, and "
-        "`DELETE /v1/wallets/{user_id}/private` the key of a user",
+        "stakelog keys: the old master key is still needed for the damaged keys. Restore them from a backup and run "
+        "this again; or give them up: `keys rotate token --retire-now` deletes keys of tokens, and "
+        "`DELETE /v1/wallets/{user_id}/private` deletes the key of a user",
         err=True,
     )
     sys.exit(1)

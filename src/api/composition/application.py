@@ -35,7 +35,7 @@ class Listening(Struct, frozen=True, kw_only=True):
     internal: bool = False
     """Whether there is one for other nodes and for operators."""
     cluster_secret: str | None = None
-    """What the calls of other nodes prove to know there."""
+    """The cluster's secret; calls from other nodes prove that they know it."""
     tls: bool = False
     """Whether the one for clients has a certificate."""
     origins: frozenset[str] = frozenset()

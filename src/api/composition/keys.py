@@ -51,8 +51,8 @@ async def replace_master_key(settings: Settings, store: KeyStore) -> tuple[Rewra
     """Wrap all keys by the first of the given master keys, or, where it is in the data folder, by a new one. Returns
     what was wrapped again, and the master key's id. Raises LedgerError; the next call then continues.
 
-    In the folder, the file has both keys until all keys are wrapped by the new one: no moment needs a lost key. A
-    damaged key may be restored later, so the file then keeps both.
+    In a data folder the file has both master keys until all keys are wrapped by the new one, so no key is ever lost.
+    If a key is damaged, the file keeps both: the damaged key may be restored later.
     """
     if settings.master_key is not None or settings.master_key_file is not None or settings.log != SQLITE:
         masters = await master_keys_of(settings, store)

@@ -232,7 +232,7 @@ def _rate_limit_headers(fields: Mapping[str, Any]) -> Headers:
 
 
 NO_STORE: Final[Headers] = ((b"cache-control", b"no-store"),)
-"""Of a response with a secret or with private texts: no cache keeps it, a browser's neither."""
+"""Headers of a response with a secret or private texts: no cache may keep it, not even a browser's."""
 
 
 def not_modified(etag: str, headers: Headers = ()) -> Response:

@@ -130,8 +130,8 @@ class KeyRing:
     def _open(
         self, stored: Sequence[StoredSigningKey], private: dict[str, Ed25519PrivateKey] | None = None
     ) -> list[StoredSigningKey]:
-        """The keys that are whole; each one's private key is added to ``private``. A damaged one is logged once.
-        Raises MasterKeyUnusable."""
+        """The keys that are not damaged; the private key of each is added to ``private``. A damaged key is logged
+        once. Raises MasterKeyUnusable."""
         whole, damaged = [], set()
         for key in stored:
             try:
@@ -248,8 +248,8 @@ class Rewrapped(NamedTuple):
 
 
 async def rewrap_all(store: KeyStore, masters: MasterKeys) -> Rewrapped:
-    """Wrap every key by the first of the master keys. It may be interrupted anywhere: each key is wrapped by one of
-    them at any time, and the next call goes on. Raises MasterKeyUnusable, IdentityUnavailable."""
+    """Wrap every key by the first of the master keys. It may be interrupted: at any time each key is wrapped by one
+    of the master keys, and the next call continues. Raises MasterKeyUnusable, IdentityUnavailable."""
     done = Rewrapped(0, [])
     signing = [key for key in await store.signing_keys() if key.wrapped.master_id != masters.id]
     done = await _rewrap(store, masters, signing, done)

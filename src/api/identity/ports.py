@@ -159,8 +159,8 @@ class IdentityStore(Protocol):
         ...
 
     async def changes(self, after: int) -> list[ClientChange]:
-        """What was done to clients, by number; those with higher numbers than ``after``. None becomes visible behind
-        a higher one."""
+        """What was done to clients, by number; those with higher numbers than ``after``. They become visible in
+        the order of their numbers."""
         ...
 
     async def begin(self, family: Family, refresh: Refresh, expires_at_us: int, parent: str | None = None) -> bool:

@@ -45,7 +45,7 @@ class Revocations:
         """(client_id, None) or (None, family) → when its last access token has expired."""
         self._after = 0
         self._changes_after: int | None = None
-        """None: none is read yet. Those before the start are no news."""
+        """None: nothing was read yet. Changes before the start are not logged."""
         self._read_s = self._cleaned_s = float("-inf")
         self._task: asyncio.Task[None] | None = None
         self._warnings = RareWarnings(_log)

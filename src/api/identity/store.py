@@ -215,7 +215,7 @@ class DatabaseIdentityStore:
 
 
 async def _note(connection: AsyncConnection, what: str, client_id: str, now_us: int, by: ChangedBy) -> None:
-    """Write down who did what to the client, in the transaction of the change: neither is there without the other."""
+    """Record who did what to the client, in the transaction of the change: both are stored, or neither."""
     number = await _next_number(connection)
     row = {"number": number, "at_us": now_us, "what": what, "client_id": client_id}
     await connection.execute(insert(CHANGES).values(row | {"by_name": by.name, "origin": by.origin}))

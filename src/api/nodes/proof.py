@@ -37,10 +37,12 @@ class NodeProofs:
         return f"{now} {digest} {self._mac(address, method, target, now, digest)}"
 
     def check(self, header: bytes, method: str, target: str) -> "ProvenBody":
-        """What checks the body. Raises NotProven."""
+        """Check the head of a call, and return what checks its body. Raises NotProven."""
         parts = header.decode("latin-1").split(" ")
         if len(parts) != _PARTS:
-            raise NotProven("the calls of nodes carry a proof, made with the STAKELOG_CLUSTER_SECRET that all share")
+            raise NotProven(
+                "a call between nodes needs a proof, made with the STAKELOG_CLUSTER_SECRET that all nodes share"
+            )
         now, digest, mac = parts
         expected = self._mac(self._address, method, target, now, digest)
         if not hmac.compare_digest(mac.encode("latin-1"), expected.encode()):
@@ -64,7 +66,7 @@ class ProvenBody:
         self._digest, self._hash = digest, sha256()
 
     def add(self, message: Any) -> None:
-        """One message of ASGI's. Raises NotProven at the end of another body."""
+        """Receive one ASGI message. At the end raises NotProven if the proof was made for another body."""
         self._hash.update(message.get("body", b""))
         if not message.get("more_body") and self._hash.hexdigest() != self._digest:
-            raise NotProven("the body of this call is another one than its proof says")
+            raise NotProven("the body of this call is not the body that its proof was made for")

@@ -55,7 +55,7 @@ _TAGS: Final = {
     "orders": "Read deposits and withdrawals, and the queue of withdrawals that wait for approval",
     "adjustments": "Read proposed adjustments, and the queue of those that wait for approval",
     "games": "Read which games take bets",
-    "promotions": "Read gifts, and whose a referral code is",
+    "promotions": "Read gifts, and the owners of referral codes",
     "leaderboards": "Read who staked, won and netted the most",
     "login": "Get and renew access tokens",
     "clients": "Add, list, rotate and disable the clients that may log in",

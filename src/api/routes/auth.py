@@ -124,8 +124,8 @@ async def get_oauth_metadata(service: Service, _request: Request[Any, Any]) -> R
 
 
 async def _client_of(service: Service, request: Request[Any, Any], credentials: _Credentials) -> Authenticated | None:
-    """The client that logs in; None: the secret is wrong. Each reading of the secret counts as an attempt. Raises
-    Problem ``rate_limited``."""
+    """The client that logs in; None: the secret is wrong. The credentials can be decoded to several secrets, and each
+    one counts as an attempt. Raises Problem ``rate_limited``."""
     login, limiter = login_of(service), service.limiter
     assert limiter is not None, "with login there are limits"
     wrong: list[Callable[[], None]] = []
@@ -138,7 +138,7 @@ async def _client_of(service: Service, request: Request[Any, Any], credentials: 
                 raise
             found = await login.clients.authenticate(credentials.client_id, secret)
             if found is not None:
-                return found  # a reading before it was no attempt to guess
+                return found  # the secrets tried before it were not attempts to guess
             wrong.append(failed)
         _count(wrong)
     service.metrics.failed_logins.inc()

@@ -41,7 +41,7 @@ CODE_ROUTES: Final[tuple[AnyRoute, ...]] = (
         missing=("not_found",),
         tag="promotions",
         operation="getReferralCode",
-        summary="Read whose referral code it is",
+        summary="Read the owner of a referral code",
         description="A code without an owner is not found.",
     ),
 )

@@ -49,7 +49,14 @@ GAME_ROUTES: Final[tuple[AnyRoute, ...]] = (
         parameters=OfGame,
         query=PageQuery,
         roles=_EVERY_ROLE,
-        returns=(Body(Periods, "A page; `next_cursor` leads on", examples=("periods",), as_of=AsOfSeveral),),
+        returns=(
+            Body(
+                Periods,
+                "A page; `next_cursor` is the cursor of the next page",
+                examples=("periods",),
+                as_of=AsOfSeveral,
+            ),
+        ),
         problems=_READ,
         missing=("game_not_found",),
         tag="games",
@@ -74,8 +81,8 @@ GAME_ROUTES: Final[tuple[AnyRoute, ...]] = (
         operation="getPeriod",
         summary="Read one period of a game, and what was bet on each selection",
         description=(
-            "A period that has begun exists by its clock, also without a bet; one that is to come is "
-            "`period_not_found`. What was bet is sums that are kept, so reading them while bets arrive costs little."
+            "A period that has begun is found even without a bet; a period that has not begun is `period_not_found`. "
+            "The sums of its bets are stored, so reading them while bets arrive costs little."
         ),
     ),
     Route(
@@ -90,8 +97,8 @@ GAME_ROUTES: Final[tuple[AnyRoute, ...]] = (
         operation="getHouse",
         summary="Read what the games took in and gave out, by the hour or by the day",
         description=(
-            "Beside what their pay tables expect. Everything about a bet counts when the bet was placed, so both "
-            "edges are about the same bets."
+            "And what their pay tables predict. A bet and its payout count in the hour in which the bet was placed, "
+            "so both edges are about the same bets."
         ),
     ),
 )

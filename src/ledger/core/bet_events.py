@@ -82,9 +82,9 @@ class BetPlaced(Data, frozen=True, kw_only=True):
 class BetSettled(Data, frozen=True, kw_only=True):
     """A bet was paid out and has ended. A payout of 0: the bet was lost.
 
-    ``asset``, ``cause`` and ``legs`` are there where the ledger settled the bet by the result of its period. A payout
-    that the wallet has no room for is paid as far as there is room; ``unpaid`` is the rest. ``commission_at_us`` and
-    ``commission_rules`` are there where the stake earns a referrer a commission.
+    If the ledger settled the bet by the result of its period, there are ``asset``, ``cause`` and ``legs``. If the
+    wallet has no room for the whole payout, it gets a part, and ``unpaid`` is the rest. If the stake earns a referrer
+    a commission, there are ``commission_at_us`` and ``commission_rules``.
     """
 
     type = "bet_settled"
@@ -134,7 +134,7 @@ class BetCancelled(Data, frozen=True, kw_only=True):
     """A bet was cancelled: its stake is back where it came from. Or, where ``before_bet`` is true, the cancellation
     arrived before the bet: the bet is refused whenever it arrives.
 
-    ``amount``, ``asset`` and ``cause`` are there where the ledger returned the bet because its period was cancelled.
+    If the ledger returned the stake because the period was cancelled, there are ``amount``, ``asset`` and ``cause``.
     """
 
     type = "bet_cancelled"
@@ -162,7 +162,7 @@ class ResultRecorded(Data, frozen=True, kw_only=True):
 
 
 class PeriodCancelled(Data, frozen=True, kw_only=True):
-    """On the stream of a game: a period was cancelled. Every open bet of the period is returned."""
+    """On the stream of a game: a period was cancelled. The stake of every open bet of the period is returned."""
 
     type = "period_cancelled"
 

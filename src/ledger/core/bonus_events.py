@@ -30,8 +30,8 @@ GrantExpiry = Annotated[
 class BonusGranted(Data, frozen=True, kw_only=True):
     """Bonus money was granted.
 
-    ``cause``, ``kind`` and ``rules`` are there where the ledger granted it by the rules of money flows. The amount is
-    less than that of the rules where the wallet has no room for all of it.
+    If the ledger granted it by the rules of money flows, there are ``cause``, ``kind`` and ``rules``. The amount is
+    less than the rules say if the wallet has no room for all of it.
     """
 
     type = "bonus_granted"
@@ -74,7 +74,7 @@ class BonusExpired(Data, frozen=True, kw_only=True):
 
 
 class AttendanceClaimed(Data, frozen=True, kw_only=True):
-    """The bonus of a day on which the user was present was claimed: bonus money was granted."""
+    """The attendance bonus of a day was claimed: bonus money was granted."""
 
     type = "attendance_claimed"
 

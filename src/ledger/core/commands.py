@@ -88,7 +88,7 @@ class OpenWallet(Command, frozen=True, kw_only=True, tag="open_wallet"):
     def __post_init__(self) -> None:
         if self.referrer_id is not None and self.referral_code is not None:
             raise ValueError(
-                "referrer_id and referral_code are both given; one of them may be - at `$.referral_code`"
+                "referrer_id and referral_code are both given; give one of them only - at `$.referral_code`"
             )
 
 
@@ -458,7 +458,7 @@ class CreateGift(Command, frozen=True, kw_only=True, tag="create_gift"):
         Annotated[
             TimeUs,
             Meta(
-                description="From when on no share is granted, in Unix microseconds, UTC. Absent: never",
+                description="No share is granted from this time on, in Unix microseconds, UTC. Absent: no expiry",
                 examples=[1_796_043_600_000_000],
             ),
         ]
@@ -467,7 +467,7 @@ class CreateGift(Command, frozen=True, kw_only=True, tag="create_gift"):
 
 
 class CloseGift(Command, frozen=True, kw_only=True, tag="close_gift"):
-    """Ends a gift: the shares that are not granted yet are not granted any more."""
+    """Ends a gift: no more of its shares are granted."""
 
     on_stream = True
 

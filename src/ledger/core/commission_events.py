@@ -39,7 +39,7 @@ PayeeRefusal = Annotated[
 class ReferralValid(Data, frozen=True, kw_only=True):
     """A member's deposits reached the sum that makes the member a valid referral of this wallet, once for each asset.
 
-    Where ``reason`` is there, the wallet cannot have referrals, and nothing was counted."""
+    If there is a ``reason``, the wallet cannot have referrals, and nothing was counted."""
 
     type = "referral_valid"
 
@@ -51,8 +51,8 @@ class ReferralValid(Data, frozen=True, kw_only=True):
 
 
 class CommissionDue(Data, frozen=True, kw_only=True):
-    """On the wallet of a member: the commission on the stakes of a day is due, or, where rules pay per bet, on
-    a bet. It goes to the referrer."""
+    """On the wallet of a member: the commission on the stakes of a day is due, or, if the rules pay per bet, on the
+    stake of one bet. It goes to the referrer."""
 
     type = "commission_due"
 
@@ -66,8 +66,9 @@ class CommissionDue(Data, frozen=True, kw_only=True):
 class CommissionPaid(Data, frozen=True, kw_only=True):
     """A referrer was paid a commission on a member's stakes.
 
-    ``amount`` is what ``carried_e9`` of the commission before and ``stake`` × ``rate_e9`` give in whole minor units;
-    ``carried_e9`` is the rest. Where ``reason`` is there, the wallet cannot be paid and keeps its rest.
+    ``carried_e9`` of the previous commission and ``stake`` × ``rate_e9`` are added up; ``amount`` is the sum in whole
+    minor units, and ``carried_e9`` is the rest. If there is a ``reason``, the wallet is paid nothing, and its
+    ``carried_e9`` does not change.
     """
 
     type = "commission_paid"

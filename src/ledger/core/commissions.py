@@ -110,7 +110,8 @@ def pay_commission(follow_up: PayCommission, wallet: Wallet, rules: RuleBook, ti
     carried_e9 = wallet.commission_carried.get(asset, 0)
     reason, amount = _refusal(wallet), 0
     if reason is None:
-        room = AMOUNT_MAX - owned_or_due(wallet, asset)
+        # A wallet below zero, on credit, has room for more than an amount.
+        room = min(AMOUNT_MAX - owned_or_due(wallet, asset), AMOUNT_MAX)
         amount, carried_e9 = share(carried_e9, follow_up.stake, rate_e9, room)
     goes_on = (
         wallet.referrer_id is not None
@@ -145,6 +146,7 @@ def share(carried_e9: int, stake: int, rate_e9: int, room: int) -> tuple[int, in
     much the wallet can take, in minor units; the rest is carried too."""
     total_e9 = carried_e9 + stake * rate_e9
     amount = max(min(total_e9 // E9, room), 0)
+    assert 0 <= amount * E9 <= total_e9, (carried_e9, stake, rate_e9, room)
     return amount, total_e9 - amount * E9
 
 

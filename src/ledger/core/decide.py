@@ -6,8 +6,8 @@ checks in the order of ``rejections.Code``, and then the event. A decider reads 
 
 Invariants, asserted for every event:
 (1) its postings sum to zero in each asset (here);
-(2) its balances are the wallet's before the event plus its postings (``evolve.balances_follow``, by the caller, who
-    holds the wallet before the event).
+(2) its balances are the wallet's before the event plus its postings (``soundness``, by the caller, who has the
+    wallet before and after the event).
 """
 
 from collections.abc import Callable
@@ -202,6 +202,9 @@ def decide(case: Case) -> Decision:
     ``needs(command)``.
     """
     command, wallet = case.command, case.wallet
+    assert command.user_id == wallet.user_id, (command, wallet)
+    due_us = next_due_us(wallet)
+    assert due_us is None or due_us > case.time_us, (command, wallet)
     status = wallet.status
     if status != "open":
         if status == "none":

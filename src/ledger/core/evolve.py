@@ -3,7 +3,8 @@
 Invariants:
 (1) ``evolve`` returns a new wallet and leaves the given one unchanged.
 (2) ``evolve`` takes the balances from the event. ``balances_follow`` says whether they are the wallet's balances
-    before the event plus its postings. The round asserts it before it appends; the replay checks each stored event.
+    before the event plus its postings. The round asserts it before it appends (``soundness``); the replay checks each
+    stored event.
 (3) No ``bonus``, ``held``, ``outstanding`` or ``open_items`` ever falls below zero.
 """
 

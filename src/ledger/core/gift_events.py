@@ -66,7 +66,7 @@ class GiftCreated(Data, frozen=True, kw_only=True):
         Annotated[
             EventTimeUs,
             Meta(
-                description="From when on the gift is expired, in Unix microseconds, UTC; absent: never",
+                description="The gift is expired from this time on, in Unix microseconds, UTC; absent: no expiry",
                 examples=[1_796_043_600_000_000],
             ),
         ]

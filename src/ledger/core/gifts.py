@@ -48,6 +48,7 @@ KIND = "gift"
 
 def share_of(amount: int, claims: int, number: int) -> int:
     """The amount of the share ``number``, 1 … claims."""
+    assert 1 <= number <= claims, (number, claims)
     part, rest = divmod(amount, claims)
     return part + (number <= rest)
 

@@ -163,6 +163,7 @@ Items = Mapping[str, Item | None]
 def split_payout(bet: Bet, payout: int) -> tuple[int, int]:
     """A payout's parts (to cash, to bonus): bonus gets floor(payout × bonus stake ÷ stake), cash the rest."""
     to_bonus = payout * bet.bonus // bet.stake if bet.bonus else 0
+    assert 0 <= to_bonus <= payout, (bet, payout)
     return payout - to_bonus, to_bonus
 
 

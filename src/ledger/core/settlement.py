@@ -74,6 +74,7 @@ def resolve_bet(resolution: ResolvePeriod, open_bet: OpenBet, wallet: Wallet, ru
     due = sum(leg.payout for leg in legs)
     room = AMOUNT_MAX - (owned_or_due(wallet, asset) - stake)
     payout = min(due, room, AMOUNT_MAX)
+    assert 0 <= payout <= due, (open_bet, wallet)
     data = BetSettled(
         asset=asset,
         bet_id=open_bet.bet_id,

@@ -40,6 +40,7 @@ def add(after: Wallet, asset: str, amount: int | None) -> int:
     current = after.wagering.get(asset, NONE)
     if current.done >= current.required:
         current = Wagering(current.window + 1)
+    assert 0 < amount <= AMOUNT_MAX - current.required, (after, asset, amount)
     _set(after, asset, Wagering(current.window, current.required + amount, current.done))
     return current.window
 

@@ -87,7 +87,7 @@ class Checkpoints:
     async def save_all(self) -> None:
         """Save every partition. Raises LedgerError."""
         for writer in self._writers.values():
-            await writer.save()
+            await writer.store_writes.save()
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
@@ -118,7 +118,7 @@ class Checkpoints:
         """Take one step of a merge, of one partition after the other: two merges at a time need more space. Returns
         whether there may be another step."""
         for writer in list(self._writers.values()):
-            if self._stopping.is_set() or await writer.merge():
+            if self._stopping.is_set() or await writer.store_writes.merge():
                 return True
         return False
 
@@ -132,7 +132,7 @@ class Checkpoints:
         self._pause_s = 0.0
         for writer in list(self._writers.values()):
             try:
-                await writer.save()
+                await writer.store_writes.save()
             except LedgerError as error:
                 # Do not retry at once: a full disk stays full for a while.
                 _log.warning("no checkpoint of partition %d: %s", writer.partition, error)

@@ -166,7 +166,7 @@ class OwnedPartitions:
         start."""
         for writer in self._writers.values():
             if writer.state.changes >= self._save_every:
-                await writer.save_or_warn()
+                await writer.store_writes.save_or_warn()
 
     async def gain(self, partitions: frozenset[int], generation: int) -> None:
         self._joined = True
@@ -223,7 +223,9 @@ class OwnedPartitions:
 
     def _retire(self, writer: Writer, *, save: bool) -> None:
         # Nothing cancels this task: the next writer of the partition waits for it.
-        self._retiring[writer.partition] = background.start(writer.retire(save=save), f"retire-{writer.partition}")
+        self._retiring[writer.partition] = background.start(
+            writer.store_writes.retire(save=save), f"retire-{writer.partition}"
+        )
         self._dropped(writer)
 
     async def _wait_until_unused(self, partition: int) -> None:

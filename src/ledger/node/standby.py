@@ -133,7 +133,7 @@ class Standbys:
             await asyncio.wait({ends})
         writer = self._writers.pop(partition, None)
         if writer is not None:
-            await writer.retire(save=True)
+            await writer.store_writes.retire(save=True)
 
     # --- following -----------------------------------------------------------------------------------------------
 
@@ -152,7 +152,7 @@ class Standbys:
                     read = await writer.follow(save_every=self._save_every)
                     if read < _CAUGHT_UP:
                         self._caught_up.add(partition)
-                    await writer.merge()
+                    await writer.store_writes.merge()
                     await asyncio.sleep(LOOK_EVERY_S)
             except DISASTERS as error:
                 self._disaster(partition, error)
@@ -163,7 +163,7 @@ class Standbys:
                 _log.exception("partition %d cannot be followed", partition)
             self._caught_up.discard(partition)
             if (failed := self._writers.pop(partition, None)) is not None:
-                await failed.retire(save=False)
+                await failed.store_writes.retire(save=False)
             await asyncio.sleep(_PAUSE_S)
 
     async def _close_arrived(self) -> None:

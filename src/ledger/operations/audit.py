@@ -117,7 +117,8 @@ _ACTORS_MAX: Final = 10_000
 _UNREADABLE: Final = (KeyError, TypeError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _WITHOUT_WALLET: Final = frozenset({"referral_void", "transfer_refused", "writer_opened"})
-"""Types that the ledger records also on a wallet that was never opened; the next ones have their reason then."""
+"""Types that the ledger also records on a wallet that was never opened; those of ``_WITH_REASON`` then have a
+reason."""
 _WITH_REASON: Final = frozenset({"commission_paid", "referral_valid"})
 _OUTCOMES: Final = frozenset({"result_recorded", "period_cancelled"})
 """The types of the stream of a game, which is no wallet."""

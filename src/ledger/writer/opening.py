@@ -71,6 +71,7 @@ class Opening:
 
     def record(self, partition: int, head: Head, time_us: int) -> NewRecord:
         """The ``writer_opened`` after ``head``."""
+        assert self._shared, "no other process can write to the log"
         seq = head.seq + 1
         user_id, command_id = f"{RESERVED_PARTITION_PREFIX}{partition}", f"~open:{seq}"
         data = WriterOpened(generation=self.generation)

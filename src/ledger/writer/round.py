@@ -5,7 +5,7 @@ the batch or rolls it back.
 
 Invariants:
 (1) the records of a round continue the chain from the head that it was given, without a gap;
-(2) each event's balances are its wallet's before the event plus the event's postings (asserted);
+(2) each event is sound (``core.soundness``, asserted): its balances are its wallet's before it plus its postings;
 (3) an event is never dated before the partition's last event, nor before the event that caused it;
 (4) due expiries of a wallet come before anything else that happens to the wallet;
 (5) a command whose id the state knows makes no second event;
@@ -26,7 +26,7 @@ from ledger.core.commands import CancelBet, SettleBet
 from ledger.core.consequences import CAUSES, consequences_of, decide_own_grant
 from ledger.core.decide import decide, expire
 from ledger.core.events import Event
-from ledger.core.evolve import balances_follow, evolve
+from ledger.core.evolve import evolve
 from ledger.core.follow_up_commands import AnyFollowUp, ResolvePeriod, WalletFollowUp
 from ledger.core.follow_ups import CONCLUDED, decide_follow_up, fits, follow_up_of, item_needed_by
 from ledger.core.games.rules import EXTERNAL_GAME, RuleBook
@@ -36,6 +36,7 @@ from ledger.core.position import Position
 from ledger.core.record import Head, encode, sha256_hex
 from ledger.core.rejections import Rejection
 from ledger.core.settlement import resolve_bet
+from ledger.core.soundness import assert_sound
 from ledger.core.wallet import Wallet, has_timers
 from ledger.errors import PartitionsDisagree
 from ledger.ports import NewRecord
@@ -111,7 +112,8 @@ class Round:
         self.finished: list[FollowUpRequest] = []
         """Follow-ups that have their event, from this round or an earlier one."""
         self.postponed: list[FollowUpRequest] = []
-        """Follow-ups for a wallet in ``unfinished``, and outcomes with more open bets than go into the round."""
+        """Follow-ups for a wallet in ``unfinished``, or for which the round has no room, and outcomes with more open
+        bets than go into it."""
         self.sent: list[SentFollowUp] = []
         self.announced: list[Announced] = []
         self.settled = 0
@@ -176,6 +178,8 @@ class RoundDecider:
         for waiting in follow_ups:
             if isinstance(waiting.follow_up, ResolvePeriod):
                 self._resolve(decided, waiting, waiting.follow_up)
+            elif decided.bytes >= self._append_bytes:
+                decided.postponed.append(waiting)
             else:
                 self._decide_follow_up(decided, waiting, waiting.follow_up)
         for request in requests:
@@ -206,6 +210,7 @@ class RoundDecider:
             "a decided request lacks its response"
         )
         assert decided.head.seq == head.seq + len(decided.records), (head, decided.head)
+        assert decided.time_us >= last_us, (decided.time_us, last_us)
         return decided
 
     def decide_alone(self, head: Head, last_us: int, clock_us: int, request: Request) -> Round:
@@ -377,7 +382,6 @@ class RoundDecider:
     ) -> tuple[Wallet, Position]:
         """Give the event its position and its record, and apply it to the state. Returns the wallet after it, and
         the position."""
-        assert balances_follow(wallet, event), (event, wallet)
         assert event.time_us == decided.time_us, (event, decided.time_us)
         before = decided.head
         position = Position(self._partition, before.seq + 1)
@@ -386,6 +390,7 @@ class RoundDecider:
         decided.records.append(NewRecord(position.seq, event.user_id, event.command_id, record))
         decided.bytes += len(record)
         after = self._state.apply(wallet, items, event, position)
+        assert_sound(wallet, event, after)
         follow_up = follow_up_of(event, after, position, head.sha256)
         if follow_up is not None:
             self._state.open_follow_up(position.seq, follow_up)

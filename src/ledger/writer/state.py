@@ -204,6 +204,7 @@ class PartitionState:
     def put_wallet(self, before: Wallet, after: Wallet) -> None:
         """Change a wallet within the batch, and its timer if its next expiry changes."""
         user_id = after.user_id
+        assert before.user_id == user_id, (before, after)
         self.put(user_id, after)
         if (
             before.grants is after.grants

@@ -15,14 +15,15 @@ Invariants:
 (6) on a log that other processes may write to, requests get ``not_owner`` until the writer has opened the partition
     (``opening``).
 
-What a round decides is in ``round``, with its invariants; reading the log is in ``replay``.
+What a round decides is in ``round``, with its invariants; reading the log is in ``replay``, and checkpoints are in
+``store_writes``.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
 from ledger import background
 from ledger.core.follow_up_commands import AnyFollowUp
@@ -53,6 +54,7 @@ from ledger.writer.requests import (
 from ledger.writer.round import Announced, Round, RoundDecider
 from ledger.writer.settlement_turn import SettlementTurn
 from ledger.writer.state import PartitionState
+from ledger.writer.store_writes import StoreWrites
 
 ROUND_MAX: Final = 4_096
 """The most commands of one round. Chosen: some 40 ms of deciding, and well below a log's largest batch."""
@@ -73,8 +75,6 @@ _STALE_MAX: Final = 8
 SHUTTING_DOWN: Final = Failed("shutting_down", "the service is shutting down")
 
 _log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 Deliver = Callable[[int, int, AnyFollowUp], None]
 """(origin partition, seq of the event that sends it, follow-up): hand it to the writer of its wallet."""
@@ -141,10 +141,12 @@ class Writer:
         if not log.shared:
             self.opened.set()
 
-        self._store_turn = store_turn if store_turn is not None else asyncio.Lock()
         self._settlement_turn = settlement_turn if settlement_turn is not None else SettlementTurn()
-        self._may_merge = True
-        self._retired = False
+        store_turn = store_turn if store_turn is not None else asyncio.Lock()
+        self.store_writes = StoreWrites(
+            partition, log, store, store_turn, self._between_rounds, lambda: (self.state, self.head)
+        )
+        """Its checkpoints."""
 
     # --- read by others --------------------------------------------------------------------------------------------
 
@@ -196,7 +198,7 @@ class Writer:
         """How far the clock is behind the partition's last event."""
         return max(self._time_us - self._clock(), 0)
 
-    # --- replay and checkpoints ------------------------------------------------------------------------------------
+    # --- replay ----------------------------------------------------------------------------------------------------
 
     async def recover(self, *, save_every: int) -> int:
         """Load the checkpoint and fold in the records after it. Returns how many.
@@ -224,9 +226,9 @@ class Writer:
             if self._log.shared:
                 await asyncio.sleep(0)  # a log with the page in memory never suspends, and would starve other tasks
             if self.state.changes >= save_every:
-                await self.save_or_warn()
+                await self.store_writes.save_or_warn()
                 for _ in range(_MERGE_STEPS_PER_SAVE):
-                    await self.merge()
+                    await self.store_writes.merge()
         await self._learn_tables()
         return replayed
 
@@ -245,7 +247,7 @@ class Writer:
             self.arrivals.take()
             await asyncio.sleep(0)
             if self.state.changes >= save_every:
-                await self.save_or_warn()
+                await self.store_writes.save_or_warn()
         await self._learn_tables()
         return followed
 
@@ -271,48 +273,6 @@ class Writer:
             pass
         await self._learn_tables()
         self._opening.check_still_owner(self.state)
-
-    async def save_or_warn(self) -> None:
-        """Save the state while the process does other work. On an error the changes stay in memory."""
-        try:
-            await self.save()
-        except LedgerError as error:
-            _log.warning("no checkpoint of partition %d: %s", self.partition, error)
-
-    async def save(self) -> None:
-        """Make a checkpoint while commands continue. Raises LedgerError: the changes stay in memory."""
-        async with self._store_turn:
-            if self._retired:
-                return
-            async with self._between_rounds:
-                changes, at = self.state.begin_checkpoint(), self.head
-                place = self._log.place(self.partition, at)
-            saved = False
-            try:
-                if changes:
-                    await self._write(partial(self.state.save, changes, at, place))
-                    self._may_merge = True
-                saved = True
-            finally:
-                self.state.end_checkpoint(saved=saved)
-
-    async def merge(self) -> bool:
-        """Let the store take one step of its merges of this partition. Returns whether there may be another one; to
-        give the merge up, take no further step."""
-        if not self._may_merge:
-            return False
-        async with self._store_turn:
-            self._may_merge = not self._retired and await self._write(partial(self._store.merge, self.partition))
-        return self._may_merge
-
-    async def _write(self, write: Callable[[], T]) -> T:
-        """Run it in a thread, to its end even if the caller is cancelled: no other write may run at the same time."""
-        writing = background.awaited(asyncio.to_thread(write), f"save-{self.partition}")
-        try:
-            return await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await asyncio.wait({writing})
-            raise
 
     # --- life ------------------------------------------------------------------------------------------------------
 
@@ -367,15 +327,6 @@ class Writer:
         """After the end: the follow-ups that it received and has not decided, with their callbacks."""
         left = [*self._abandoned, *self._follow_ups_in_round, *self._mailbox.take_follow_ups()]
         return [(waiting.follow_up, waiting.on_durable) for waiting in left]
-
-    async def retire(self, *, save: bool) -> None:
-        """After the end: save the state if ``save``, and never again. When this returns, another writer may read the
-        store: an older state saved after that would make it fold in events twice."""
-        if save:
-            await self.save_or_warn()
-        self._retired = True
-        async with self._store_turn:
-            pass  # wait for the write under way
 
     # --- requests --------------------------------------------------------------------------------------------------
 
@@ -487,6 +438,7 @@ class Writer:
             except LogUnavailable as error:  # of the rules: nothing was decided
                 self._log_errors.warn("partition %d cannot read the rules of money flows: %s", self.partition, error)
                 self._wait_again(requests, follow_ups)
+                self._settlement_turn.give_back(self.partition)  # others may have the rules that they need
                 await asyncio.sleep(_RETRY_S)
                 return
             except LedgerError:  # the state cannot be relied on: nothing was decided
@@ -539,6 +491,8 @@ class Writer:
 
     async def _conclude(self, decided: Round) -> None:
         """The append is durable: keep its changes, respond, and send its follow-ups."""
+        assert decided.head.seq == self.head.seq + len(decided.records), (self.head, decided.head)
+        assert not decided.records or decided.time_us >= self._time_us, (decided.time_us, self._time_us)
         self.state.commit()
         self._follow_ups_in_round = ()
         self._stale_rounds = 0

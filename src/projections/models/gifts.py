@@ -75,7 +75,7 @@ class Gift(Struct, gc=False):
             examples=["open"],
         ),
     ]
-    expires_at_us: Annotated[AnyTimeUs | None, Meta(description="From when on it is expired; null: never")]
+    expires_at_us: Annotated[AnyTimeUs | None, Meta(description="It is expired from this time on; null: no expiry")]
 
 
 # --- reads

@@ -179,16 +179,16 @@ class HouseItem(Struct, gc=False):
         Ppm,
         Meta(
             description=(
-                "The same by what the bets pay on average, each by the pay table that it was taken under. Null for "
-                "`external`, and without a stake"
+                "The edge on average: with what each bet pays on average by its pay table in place of what it paid. "
+                "Null for `external`, and without a stake"
             ),
         ),
     ]
 
 
 class House(Struct, gc=False):
-    """What the games took in and gave out in one asset: the latest first, then by game; hours of zeros are left
-    out."""
+    """What the games took in and gave out in one asset: the latest first, then by game. Hours without any money are
+    left out."""
 
     items: list[HouseItem]
 

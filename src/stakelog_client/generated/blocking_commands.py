@@ -12,10 +12,10 @@ from stakelog_client.generated.models import Proof, Result
 
 
 class BlockingCommands:
-    """Each method posts one command and returns its event. `command_id`: the command's id; None makes one. Pass
-    your own, kept with what the command is about, wherever the same command may have to be posted again by
-    another process. `deadline_s`: how long to try; None is the client's. Raises Refused by the code,
-    OutcomeUnknown and Unavailable.
+    """Each method posts one command and returns its event. `command_id`: the command's id; if None, the client
+    makes one. If another process may have to post the same command again, pass an id that you have stored.
+    `deadline_s`: how long to try; None: the client's deadline. Raises Refused by the code, OutcomeUnknown
+    and Unavailable.
     """
 
     def post(self, command: Mapping[str, Any], *, deadline_s: float | None = None) -> Result:
@@ -806,8 +806,8 @@ class BlockingCommands:
         code. `asset`: Code of a declared asset; another gets `unknown_asset`. `amount`: The whole gift, in
         the asset's minor unit, 1 … 2^53−1. `claims`: How many shares the amount is divided into, 1 … amount;
         the remainder of the division goes to the first shares, one unit each. Another number gets
-        `amount_out_of_range`. `expires_at_us`: From when on no share is granted, in Unix microseconds, UTC.
-        Absent: never.
+        `amount_out_of_range`. `expires_at_us`: No share is granted from this time on, in Unix microseconds,
+        UTC. Absent: no expiry.
         """
         return self.post(
             {
@@ -834,9 +834,7 @@ class BlockingCommands:
         private: Mapping[str, str] | None = None,
         deadline_s: float | None = None,
     ) -> Result:
-        """Ends a gift: the shares that are not granted yet are not granted any more. `reason`: Why, as free
-        text.
-        """
+        """Ends a gift: no more of its shares are granted. `reason`: Why, as free text."""
         return self.post(
             {
                 "type": "close_gift",

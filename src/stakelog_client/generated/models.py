@@ -1,4 +1,4 @@
-"""What responses are made of. Amounts are integers in the asset's minor unit.
+"""The types of responses. Amounts are integers in the asset's minor unit.
 
 Written by `make schemas` from openapi.json: do not edit.
 """
@@ -358,7 +358,7 @@ class Gift(Struct, frozen=True, kw_only=True):
     """Only an open gift grants shares. Of several reasons the first of closed, used_up, expired is named"""
 
     expires_at_us: int | None
-    """From when on it is expired; null: never"""
+    """It is expired from this time on; null: no expiry"""
 
     as_of: AsOf
 
@@ -449,8 +449,8 @@ class Holds(Struct, frozen=True, kw_only=True):
 
 
 class House(Struct, frozen=True, kw_only=True):
-    """What the games took in and gave out in one asset: the latest first, then by game; hours of zeros are left
-    out.
+    """What the games took in and gave out in one asset: the latest first, then by game. Hours without any money
+    are left out.
     """
 
     items: list[HouseItem]
@@ -491,8 +491,8 @@ class HouseItem(Struct, frozen=True, kw_only=True):
     """
 
     expected_edge_ppm: int | None
-    """The same by what the bets pay on average, each by the pay table that it was taken under. Null for
-    `external`, and without a stake
+    """The edge on average: with what each bet pays on average by its pay table in place of what it paid. Null
+    for `external`, and without a stake
     """
 
 

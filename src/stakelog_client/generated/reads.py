@@ -51,15 +51,15 @@ T = TypeVar("T")
 
 
 class Reads:
-    """A method that returns a list goes through all its pages by itself. Reads of a user see what this client
-    has written of that user. `deadline_s`: how long to try, for each page of a list; None is the client's.
-    Raises Refused by the code, Unavailable, NotYetVisible.
+    """A method that returns a list reads all its pages. A read of a user shows what this client has written for
+    that user. `deadline_s`: how long to try, for each page of a list; None: the client's deadline. Raises
+    Refused by the code, Unavailable, NotYetVisible.
     """
 
     async def read(
         self, path: str, parameters: Mapping[str, Any], kind: type[T], user_id: str | None, deadline_s: float | None
     ) -> T:
-        """Get one document. `user_id`: whose it is; None: of many users."""
+        """Get one document. `user_id`: the user it is about; None: many users."""
         raise NotImplementedError
 
     def pages(
@@ -335,7 +335,7 @@ class Reads:
         *,
         deadline_s: float | None = None,
     ) -> OwnedCode:
-        """Read whose referral code it is."""
+        """Read the owner of a referral code."""
         return await self.read(path_of("/v1/referral-codes/{code}", code=code), {}, OwnedCode, None, deadline_s)
 
     async def get_leaderboard(

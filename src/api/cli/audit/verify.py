@@ -50,8 +50,8 @@ _SHA256: Final = re.compile("[0-9a-f]{64}")
     "rules_files",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     multiple=True,
-    help="With --url: a rules file (STAKELOG_RULES) that bets were taken under, for its pay tables; may be "
-    "repeated. Those of the built-in rules are known, and those that are kept with the log in a folder.",
+    help="With --url: a rules file (STAKELOG_RULES) with pay tables that bets were taken under; may be repeated. "
+    "Not needed for the built-in pay tables, nor in a folder, whose log keeps its pay tables.",
 )
 @click.option(
     "--receipt",
@@ -135,8 +135,8 @@ def _tables(records: "SqliteRecords | HttpRecords", rules_files: tuple[Path, ...
 def _unchecked(digests: tuple[str, ...]) -> str:
     """What was not examined, because pay tables are not known here."""
     return (
-        f"WARNING: which legs won was not checked for bets under {len(digests)} pay tables that are not known here "
-        f"({', '.join(digests[:_SOURCES_SHOWN])}): name the rules files that they were taken under with --rules"
+        f"WARNING: not checked which legs won, for bets under {len(digests)} unknown pay tables "
+        f"({', '.join(digests[:_SOURCES_SHOWN])}): give the rules files that have these pay tables by --rules"
     )
 
 

@@ -36,7 +36,9 @@ def legs_of(rules: str, selection: str) -> tuple[str, ...] | None:
 def split(stake: int, legs: int) -> list[int]:
     """The stake of each leg: equal parts, and the remainder one unit each to the first."""
     part, rest = divmod(stake, legs)
-    return [part + (at < rest) for at in range(legs)]
+    parts = [part + (at < rest) for at in range(legs)]
+    assert sum(parts) == stake, (stake, legs)
+    return parts
 
 
 def _fee(stake: int, fee_bp: int) -> int:
@@ -61,7 +63,9 @@ def expected_payout(table: PayTable, selection: str, stake: int) -> int:
 
 
 def _payout(part: int, table: PayTable, won: str) -> int:
-    return (part - _fee(part, table.fee_bp)) * table.odds[won] // 100
+    fee = _fee(part, table.fee_bp)
+    assert 0 <= fee <= part, (part, table)
+    return (part - fee) * table.odds[won] // 100
 
 
 @lru_cache(maxsize=4_096)

@@ -84,7 +84,7 @@ class FollowUps:
             case "commission_due":
                 to = self._referrers.get(event.user_id)
                 if to is None:
-                    raise Mismatch("the wallet has no referrer, who would be paid a commission")
+                    raise Mismatch("a commission is due, but the wallet has no referrer")
                 what = (_COMMISSION, event.user_id, 1, data.asset, data.day, data.stake, data.rules)
             case "commission_paid":
                 if data.referrer_id is UNSET:
