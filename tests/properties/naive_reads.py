@@ -12,7 +12,7 @@ and each method returns the document of the read of that name, in the contract's
 
 A list is returned in one piece, `{"items": […]}`; `assert_walked` checks its pages.
 
-Left out: games and periods, leaderboards, live, commissions that were paid: there are none of their events yet.
+Left out: games and periods, leaderboards, live.
 
 Where the contract and docs/reads.md can be read in two ways, this model reads them so:
 
@@ -107,7 +107,7 @@ class NaiveReads:
             "user_id": user_id,
             "status": self._status(user_id),
             "opened_at_us": opened["time_us"],
-            "referrer_id": opened["data"].get("referrer_id"),
+            "referrer_id": self._referrer(user_id),
             "balances": {
                 asset: {
                     **balances[asset],
@@ -320,6 +320,7 @@ class NaiveReads:
             (event["data"]["asset"], event["data"]["amount"])
             for event in self._not_reversed(user_id, "bonus_granted")
             + self._not_reversed(user_id, "attendance_claimed")
+            + self._not_reversed(user_id, "gift_received")
         ]
         games = [
             {"asset": asset, "game": game, **_played([b for b in bets if (b["asset"], b["game"]) == (asset, game)])}
@@ -334,7 +335,7 @@ class NaiveReads:
                 ),
                 "withdrawals": _counted(order["amount"] for order in withdrawals if order["asset"] == asset),
                 "bonuses": _counted(amount for of, amount in bonuses if of == asset and amount > 0),
-                "commissions": _counted(()),
+                "commissions": _counted(paid for of, paid in self._commissions(user_id) if of == asset),
             }
             for asset in _assets(self._of(user_id))
         ]
@@ -347,13 +348,58 @@ class NaiveReads:
         counted = [event["data"]["level"] for event in self._of(user_id) if event["type"] == "referral_counted"]
         return {
             "user_id": user_id,
-            "referrer_id": opened["data"].get("referrer_id"),
+            "referrer_id": self._referrer(user_id),
             "direct_count": counted.count(1),
             "levels": [{"level": level, "members": counted.count(level)} for level in range(1, REFERRAL_LEVELS + 1)],
-            "commissions": {},
+            "commissions": {
+                asset: sum(paid for of, paid in self._commissions(user_id) if of == asset)
+                for asset in sorted({asset for asset, _ in self._commissions(user_id)})
+            },
         }
 
+    # ---- codes
+
+    def gift(self, code: str, now_us: int) -> Doc | NotFound:
+        events = self._of(f"gift:{code}")
+        for created in events:
+            if created["type"] == "gift_created":
+                data = created["data"]
+                claimed = sum(event["type"] == "gift_share_granted" for event in events)
+                expires_at_us = data.get("expires_at_us")
+                if any(event["type"] == "gift_closed" for event in events):
+                    status = "closed"
+                elif claimed == data["claims"]:
+                    status = "used_up"
+                else:
+                    status = "open" if expires_at_us is None or now_us < expires_at_us else "expired"
+                told = {name: data[name] for name in ("asset", "amount", "claims")}
+                return {"code": code, **told, "claimed": claimed, "status": status, "expires_at_us": expires_at_us}
+        return NotFound("not_found")
+
+    def referral_code(self, code: str) -> Doc | NotFound:
+        for event in self._of(f"code:{code}"):
+            if event["type"] == "referral_code_granted":
+                return {"code": code, "user_id": event["data"]["claimed_by"]}
+        return NotFound("not_found")
+
     # ---- scanning
+
+    def _referrer(self, user_id: str) -> str | None:
+        """Named when the wallet was opened, or found by the code that was named then."""
+        named = [
+            event["data"].get("referrer_id")
+            for event in self._of(user_id)
+            if event["type"] in ("wallet_opened", "referrer_set")
+        ]
+        return next((referrer_id for referrer_id in named if referrer_id is not None), None)
+
+    def _commissions(self, user_id: str) -> list[tuple[str, int]]:
+        """Asset and amount of each commission that paid something."""
+        return [
+            (event["data"]["asset"], event["data"]["amount"])
+            for event in self._of(user_id)
+            if event["type"] == "commission_paid" and event["data"]["amount"] > 0
+        ]
 
     def _of(self, user_id: str) -> list[Event]:
         return self._by_user.get(user_id, [])
@@ -569,12 +615,12 @@ def _span_of(span: str, time_us: int) -> tuple[int, int]:
 def _grants(event: Event) -> bool:
     """Whether the event grants bonus money."""
     data = event["data"]
-    return event["type"] in ("bonus_granted", "attendance_claimed") or bool(
+    return event["type"] in ("bonus_granted", "attendance_claimed", "gift_received") or bool(
         event["type"] == "deposited" and data.get("bonus")
     )
 
 
-_KIND_OF: Final = {"deposited": "deposit", "attendance_claimed": "attendance"}
+_KIND_OF: Final = {"deposited": "deposit", "attendance_claimed": "attendance", "gift_received": "gift"}
 """Type of an event → the kind of the grant that it makes."""
 
 

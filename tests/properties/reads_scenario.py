@@ -63,13 +63,19 @@ WEIGHTS: Final = {
     "set_limits": 3,
     "freeze_wallet": 1,
     "unfreeze_wallet": 3,
-    "close_wallet": 1,
+    "close_wallet": 2,
     "set_agent_level": 1,
+    "create_gift": 2,
+    "close_gift": 1,
+    "claim_gift": 6,
+    "claim_referral_code": 3,
     "whale": 6,
 }
 STEPS_US: Final = (0, 0, 1, 1_000, SECOND_US, 3_600 * SECOND_US, 3_600 * SECOND_US, DAY_US)
 EXPIRIES_US: Final = (None, None, None, -1, SECOND_US, 3_600 * SECOND_US, DAY_US)
 SPELLINGS: Final = ("{}", "{}", "{}", "a/{}", "{}%2F?x=1", '"{}\\', "#{}&+=;", "'{}'--", "_{}_%", "{}.", "A{}", "a{}")
+GIFTS: Final = ("diwali", "Diwali", "g.1", "x" * 59)
+CODES: Final = ("ANNA", "anna", "c-2", "x" * 59)
 PERIODS: Final = ("p1", "p2", "P2", "round 7/ü", "")
 SELECTIONS: Final = ("red", "", "größer", 'a "b" \\', "🪔")
 PERIOD_US: Final = 30 * SECOND_US
@@ -79,6 +85,9 @@ MONEY: Final = {
         "attendance": [7, 20],
         "attendance_needs_deposit": 50,
         "bonus_expires_after_s": 40_000,
+        "valid_referral": 300,
+        "invitation": [[1, 9]],
+        "commission": {"delay_s": 3_600, "rates_e9": [60_000_000, 18_000_000, 540_000]},
     },
     "GOLD": {"first_deposit": [[10, 5]], "attendance": [3], "wagering": {"deposit": 1, "bonus": 2}},
 }
@@ -172,15 +181,22 @@ class _Driver:
         self.world = world
         self.posted = 0
         self.wallets = {user_id: _Wallet(user_id) for user_id in USERS}
+        self.opened: list[str] = []
+        """The players, in the order of their opening. Not the mayfly: a wallet that is paid is not closed."""
+        self.loyalty = chance.choice((2, 8, 40))
+        """How many times likelier the latest player is the referrer than another user is."""
+        self.with_code = chance.choice((0, 0.1, 0.5))
+        """What part of the wallets is opened with a referral code."""
         self.moods = {kind: weight * chance.choice((0, 1, 1, 1, 3)) for kind, weight in WEIGHTS.items()}
         partitions = world.log.partitions
         self.wakers = {partition_of(user_id, partitions): user_id for user_id in USERS}
 
     async def begin(self) -> None:
-        """Half of the players are there from the start, each with some money, most of them referred."""
-        for user_id in self.chance.sample(PLAYERS, len(PLAYERS) // 2):
+        """Most players are there from the start, each with some money, most of them referred."""
+        for user_id in self.chance.sample(PLAYERS, len(PLAYERS) - 2):
             await self.post([self.opening(self.wallets[user_id])])
             await self.post([self.command("deposit", self.wallets[user_id])])
+            await self.post([self.command("claim_referral_code", self.wallets[user_id])])
 
     async def live_on(self) -> None:
         """Some time goes by, then many things happen at once."""
@@ -222,6 +238,8 @@ class _Driver:
                 assert isinstance(answer, Accepted | Refused), answer
                 if isinstance(answer, Accepted) and command.user_id in self.wallets:
                     self.wallets[command.user_id].learn(answer.event, str(answer.position))
+                    if answer.event.data.type == "wallet_opened" and command.user_id in PLAYERS:
+                        self.opened.append(command.user_id)
         await self.world.quiet()
 
     def named(self, fields: dict[str, Any]) -> dict[str, Any]:
@@ -238,6 +256,8 @@ class _Driver:
             return self.opening(self.chance.choice(new)) if new else None
         if kind == "whale":
             return self.whale()
+        if kind in ("create_gift", "close_gift"):
+            return self.gift(kind)
         if kind == "close_wallet":
             return self.of("close_wallet", self.wallets[MAYFLY], reason="asked for")
         may = [wallet for wallet in self.wallets.values() if self.may(kind, wallet)]
@@ -262,11 +282,21 @@ class _Driver:
         return has and wallet.status == "open" and wallet.user_id in PLAYERS
 
     def opening(self, wallet: _Wallet) -> dict[str, Any]:
-        known = [other.user_id for other in self.wallets.values() if other.status == "open"]
+        """Mostly referred by the user who came last: lines of referrers become long. Some have a code."""
+        if self.chance.random() < self.with_code:
+            return self.of("open_wallet", wallet, referral_code=self.chance.choice(CODES))
+        latest = self.opened[-1:] or [NEVER_OPENED]
         others = [user_id for user_id in USERS if user_id != wallet.user_id]
-        latest = known[-1:] or [NEVER_OPENED]
-        referrer_id = self.chance.choice((*latest, *latest, self.chance.choice(others), None))
+        referrer_id = self.chance.choice((*latest * self.loyalty, self.chance.choice(others), None))
         return self.of("open_wallet", wallet, referrer_id=None if referrer_id == wallet.user_id else referrer_id)
+
+    def gift(self, kind: str) -> dict[str, Any]:
+        gift = {"type": kind, "user_id": f"gift:{self.chance.choice(GIFTS)}"}
+        if kind == "close_gift":
+            return {**gift, "reason": "over"}
+        claims = self.chance.choice((1, 2, 3, 7))
+        some = {"asset": self.chance.choice(("INR", "GOLD")), "amount": claims + self.chance.randint(0, 300)}
+        return {**gift, **some, "claims": claims, **self.expiry()}
 
     def whale(self) -> dict[str, Any]:
         """Bets everything at once: sums over its bets and orders are too large for a double, and so for
@@ -327,6 +357,10 @@ class _Driver:
                 return self.of(kind, wallet, grant_id=f"g{wallet.new_id('grant')}", **some, **self.expiry())
             case "claim_attendance":
                 return self.of(kind, wallet, asset=asset)
+            case "claim_gift":
+                return self.of(kind, wallet, code=self.chance.choice(GIFTS))
+            case "claim_referral_code":
+                return self.of(kind, wallet, code=self.chance.choice(CODES))
             case "adjust":
                 some["amount"] *= chance.choice((1, 1, -1))
                 return self.of(kind, wallet, **some, reason="put right")

@@ -34,7 +34,7 @@ from projections.storage.sqlite import SqliteReadModelStore
 from projections.storage.sqlite_reader import SqliteReadModel
 from properties import naive_reads
 from properties.naive_reads import Doc, NaiveReads, NotFound, assert_walked, every_queue, every_read
-from properties.reads_scenario import USERS, Scenario, play_scenario
+from properties.reads_scenario import CODES, GIFTS, USERS, Scenario, play_scenario
 
 PAGES: Final = (History, Bets, Holds, Transfers, BonusGrants, Orders, Adjustments, Wallets)
 OF_ALL_USERS: Final = ("orders", "adjustments", "wallets")
@@ -218,6 +218,9 @@ async def test_every_read_equals_the_reference_model(seed: int, open_both: OpenB
                 assert found == without_now(expected, name, params), (user_id, name, params)
         for name, params, expected in every_queue(model):
             assert await ask(product.reads, name, "", params, chance.choice((1, 7, 200))) == expected, params
+        for code in (*GIFTS, *CODES):
+            assert plain(await product.reads.gift(code)) == model.gift(code, NOW_US), code
+            assert plain(await product.reads.referral_code(code)) == model.referral_code(code), code
 
 
 @seeds(300, 6)

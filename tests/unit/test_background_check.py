@@ -147,6 +147,8 @@ def changes() -> Iterator[tuple[str, str, str]]:
         ("period", "open_bets", "open_bets + 1"),
         ("selection", "staked_low", "staked_low + 1"),
         ("house", "fees_low", "fees_low + 1"),
+        ("gift", "claimed", "claimed + 1"),
+        ("referral_code", "owner", "owner || '.'"),
     ]
 
 
