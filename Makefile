@@ -40,7 +40,7 @@ demo: setup ## play a day of betting over HTTP and verify it
 	@STAKELOG_AUTH=off exec $(BIN)/stakelog demo
 
 up: setup ## start the distributed set on this machine, with login (AUTH=off: without): Kafka, PostgreSQL (UP=mysql: MariaDB), Redis, three nodes, balancer
-	@$(PYTHON) -m deploy.local up --database $(UP) --port $(PORT) --auth $(AUTH)
+	@$(PYTHON) -m deploy.local up --database $(UP) --port $(PORT) --auth $(AUTH) --rules "$(STAKELOG_RULES)"
 
 down: ## stop the set; its data stays in build/up, unless CLEAN=1
 	@$(PYTHON) -m deploy.local down $(if $(CLEAN),--clean)

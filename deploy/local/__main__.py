@@ -17,7 +17,7 @@ from deploy.local.up import DATABASES, FOLDER, PORT, Plan, down, keep, up
 _USAGE: Final = f"""usage: python3 -m deploy.local install [{"|".join(NAMES)} …]
        python3 -m deploy.local run [{"|".join(SERVERS)} …]
        python3 -m deploy.local with {"|".join(SERVERS)} … -- command …
-       python3 -m deploy.local up [--database postgresql|mysql] [--port {PORT}] [--auth on|off]
+       python3 -m deploy.local up [--database postgresql|mysql] [--port {PORT}] [--auth on|off] [--rules FILE]
        python3 -m deploy.local down [--clean]"""
 
 
@@ -73,6 +73,7 @@ def _options_of(arguments: Sequence[str], *, clean: bool = False) -> argparse.Na
         return parser.parse_args(arguments)
     parser.add_argument("--database", choices=tuple(DATABASES), default="postgresql")
     parser.add_argument("--auth", choices=AUTH, default="on")
+    parser.add_argument("--rules", default="")
     for name, default in Plan._field_defaults.items():
         if isinstance(default, int):
             parser.add_argument(f"--{name}", type=int, default=default)
@@ -81,7 +82,8 @@ def _options_of(arguments: Sequence[str], *, clean: bool = False) -> argparse.Na
 
 def _plan_of(arguments: Sequence[str]) -> Plan:
     options = vars(_options_of(arguments))
-    return Plan(**(options | {"folder": options["folder"].absolute()}))
+    rules = options["rules"] and str(Path(options["rules"]).absolute())
+    return Plan(**(options | {"folder": options["folder"].absolute(), "rules": rules}))
 
 
 def _run(names: Sequence[str]) -> None:

@@ -57,6 +57,8 @@ class Plan(NamedTuple):
     nodes: int = _NODES
     workers: int = _WORKERS
     auth: str = "on"
+    rules: str = ""
+    """The path of a file of games and money flows for every program (STAKELOG_RULES); "": the built-in games."""
 
     @property
     def node_ports(self) -> list[int]:
@@ -284,6 +286,7 @@ def _parts(plan: Plan) -> Iterator[Server]:
         "STAKELOG_LOG": f"{kafka.url}?replication_factor=1",
         "STAKELOG_READ_MODEL": database.url,
         "STAKELOG_CACHE": redis.url,
+        **({"STAKELOG_RULES": plan.rules} if plan.rules else {}),
     }
     login = settings_of_nodes(folder / SECRETS, plan.auth)
     for number, ports in enumerate(zip(plan.node_ports, plan.internal_ports, strict=True), 1):

@@ -799,7 +799,8 @@ class NaiveLedger:
             return Refused("unknown_asset")
         rules, facts = self._money.get(asset, {}), self._of(user_id)
         needs = rules.get("attendance_needs_deposit", 0)
-        if not rules.get("attendance") or naive_money.deposited(facts, asset, self._index_of(user_id)) < needs:
+        deposited = naive_money.deposited(facts, asset, self._index_of(user_id), time_us)
+        if not rules.get("attendance") or deposited < needs:
             return Refused("not_eligible")
         streak = naive_money.streak(facts, asset, rules, time_us)
         if streak is None:

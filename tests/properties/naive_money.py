@@ -79,7 +79,7 @@ def due_grants(money: dict[str, Rules], fact: Fact) -> list[tuple[str, str, int]
             for asset in sorted(money)
             if money[asset].get("registration")
         ]
-    if fact.type == "deposited" and fact.data["first_deposit"]:
+    if fact.type == "deposited" and fact.data["first_deposit"] and fact.data.get("bonus") is None:
         asset = fact.data["asset"]
         steps = money.get(asset, {}).get("first_deposit", [])
         reached = [bonus for threshold, bonus in steps if fact.data["amount"] >= threshold]
@@ -97,12 +97,14 @@ def own_id(facts: Sequence[Fact], kind: str) -> str:
     return f"~{kind}:{number + 1}"
 
 
-def deposited(facts: Sequence[Fact], asset: str, index_of: dict[str, int]) -> int:
+def deposited(facts: Sequence[Fact], asset: str, index_of: dict[str, int], time_us: int) -> int:
+    """The deposits of the UTC day of that time which are not reversed."""
     undone = {index_of[fact.data["position"]] for fact in facts if fact.type == "reversed"}
     return sum(
         fact.data["amount"]
         for index, fact in enumerate(facts)
         if fact.type == "deposited" and fact.data["asset"] == asset and index not in undone
+        if day_of(fact.time_us) == day_of(time_us)
     )
 
 

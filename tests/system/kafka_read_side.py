@@ -23,7 +23,9 @@ from deploy.local.servers import Kafka
 from kafka_judge import new_topic
 from ledger.core.record import EMPTY, Head, decode, encode, sha256_hex
 from ledger.kafka.address import parse_address
-from ledger.kafka.log import KafkaEventLog, open_log
+from ledger.kafka.declarations import DECLARATIONS
+from ledger.kafka.log import TIMEOUT_S, KafkaEventLog, open_log
+from ledger.kafka.topic import prepare_topic
 from projections.projecting.worker import GROUP_SUFFIX
 from projections.storage.port import ReadModelUnavailable
 from projections.storage.server import ServerReadModelStore
@@ -122,7 +124,10 @@ class KafkaReadSide:
     # --- the log -------------------------------------------------------------------------------------------------
 
     async def log(self) -> KafkaEventLog:
-        return await open_log(parse_address(self.address), self.partitions, topic=self.topic)
+        """The log as a node opens it: the topic of declarations, which folds read, exists before the first event."""
+        address = parse_address(self.address)
+        await prepare_topic(address, DECLARATIONS, 1, timeout_s=TIMEOUT_S)
+        return await open_log(address, self.partitions, topic=self.topic)
 
     def make_topic(self) -> None:
         async def make() -> None:

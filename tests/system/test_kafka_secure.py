@@ -11,7 +11,7 @@ from deploy.local.servers import SASL_PASSWORD, Kafka
 from kafka_judge import secure_url
 from properties.reads_scenario import Scenario, make_scenario
 from system.cluster import Cluster, Crowd, assert_borne_out
-from system.kafka_read_side import KafkaReadSide, side_of, until
+from system.kafka_read_side import KafkaReadSide, WorkerProcess, side_of, until
 
 pytestmark = pytest.mark.system
 
@@ -29,6 +29,12 @@ def side(kafka: Kafka, postgresql: EmptyDatabases, tmp_path: Path, scenario: Sce
         yield side
 
 
+def consumer_has_delivered(worker: WorkerProcess) -> bool:
+    """A slow consumer is overtaken by the reader of gaps; what it delivers after that is skipped, and counted."""
+    lag = worker.lag()
+    return lag is not None and (lag["counts"]["gaps"] == 0 or lag["counts"]["skipped"] > 0)
+
+
 def test_a_worker_folds_what_is_delivered(side: KafkaReadSide) -> None:
     side.write(0.4)
     worker = side.worker()
@@ -37,7 +43,7 @@ def test_a_worker_folds_what_is_delivered(side: KafkaReadSide) -> None:
     side.write()
     side.until_folded()
     side.assert_true_of_the_log()
-    assert worker.lag()["counts"]["gaps"] == 0, "by Faust's consumer, not by the reader of gaps"
+    until(lambda: consumer_has_delivered(worker), "Faust's consumer delivers, not only the reader of gaps")
     assert worker.stop() == 0
     assert SASL_PASSWORD not in worker.said()
     for program in ("status", "rebuild", "supply"):

@@ -113,10 +113,13 @@ def test_only_the_first_deposit_of_a_wallet_gets_a_bonus_whatever_came_of_it() -
     assert grants_of(scene, "first_deposit") == []
 
 
-def test_the_bonus_of_the_command_and_that_of_the_rules_are_two_grants() -> None:
-    scene = scene_of(first_deposit=LADDER).given(open_wallet(), deposit(10_000, bonus=300))
-    assert scene.balance() == Balance(10_000, 2_300, 0)
-    assert [grant.grant_id for grant in scene.wallet().grants] == ["o1", "~first_deposit:1"]
+@pytest.mark.parametrize("bonus", [300, 0])
+def test_a_first_deposit_whose_command_has_a_bonus_gets_none_by_the_rules(bonus: int) -> None:
+    scene = scene_of(first_deposit=LADDER).given(open_wallet(), deposit(10_000, bonus=bonus))
+    assert scene.balance() == Balance(10_000, bonus, 0)
+    assert grants_of(scene, "first_deposit") == []
+    scene.given(deposit(10_000, "o2"))
+    assert grants_of(scene, "first_deposit") == [], "it was the first deposit all the same"
 
 
 @pytest.mark.parametrize(("room", "bonus"), [(2_000, 2_000), (1_999, 1_999), (1, 1), (0, None)])
@@ -172,9 +175,9 @@ def test_a_later_deposit_can_be_reversed_while_the_first_ones_bonus_is_there() -
 
 def test_the_ledgers_own_bonuses_expire_by_the_rules_and_those_of_commands_do_not() -> None:
     scene = scene_of(registration=100, first_deposit=[[10, 30]], attendance=[5], bonus_expires_after_s=60)
-    scene.given(open_wallet(), deposit(10, bonus=1), grant_bonus(2), claim_attendance())
+    scene.given(open_wallet(), deposit(10), deposit(1, "o2", bonus=1), grant_bonus(2), claim_attendance())
     assert {grant.grant_id: grant.expires_at_us for grant in scene.wallet().grants} == {
-        "o1": None,
+        "o2": None,
         "g1": None,
         "~registration:1": scene.now_us + 60 * SECOND_US,
         "~first_deposit:1": scene.now_us + 60 * SECOND_US,
@@ -182,7 +185,7 @@ def test_the_ledgers_own_bonuses_expire_by_the_rules_and_those_of_commands_do_no
     }
     scene.now_us += 60 * SECOND_US
     assert expired(scene.tick()) == [("~registration:1", 100), ("~first_deposit:1", 30), ("~attendance:1", 5)]
-    assert scene.balance() == Balance(10, 3, 0)
+    assert scene.balance() == Balance(11, 3, 0)
 
 
 # --- attendance --------------------------------------------------------------------------------------------------
@@ -244,6 +247,17 @@ def test_attendance_needs_deposits_in_its_asset_that_were_not_reversed() -> None
     scene.given(deposit(40, "o4"), claim_attendance())
 
 
+def test_attendance_needs_its_deposit_on_the_day_of_the_claim() -> None:
+    scene = scene_of(attendance=[7, 20], attendance_needs_deposit=100).given(open_wallet())
+    old = scene.position(scene.when(deposit(100)))
+    scene.given(claim_attendance())
+    scene.now_us += DAY_US
+    assert scene.refused(claim_attendance()).fields == {"needs_deposit": 100, "deposited": 0}
+    scene.given(deposit(100, "o2"), reverse(old))
+    scene.given(claim_attendance())
+    assert scene.last(AttendanceClaimed).streak == 2, "the reversed deposit is of the day before"
+
+
 def test_fewer_days_in_the_rules_begin_a_longer_streak_again() -> None:
     scene = scene_of(attendance=[7, 20, 100]).given(open_wallet())
     for _ in range(2):
@@ -265,17 +279,18 @@ def test_deposits_and_bonuses_add_what_the_rules_say_and_their_events_say_it() -
     scene = scene_of(
         wagering={"deposit": 2, "bonus": 3}, registration=10, first_deposit=[[100, 5]], attendance=[1, 1]
     )
-    scene.given(open_wallet(), deposit(100, bonus=20), grant_bonus(7), claim_attendance())
+    scene.given(open_wallet(), deposit(100), deposit(1, "o2", bonus=20), grant_bonus(7), claim_attendance())
     added = [(event.data.type, getattr(event.data, "wagering", None)) for event in scene.events]
     assert added == [
         ("wallet_opened", None),
         ("bonus_granted", 30),
-        ("deposited", 260),
+        ("deposited", 200),
         ("bonus_granted", 15),
+        ("deposited", 62),
         ("bonus_granted", 21),
         ("attendance_claimed", 3),
     ]
-    assert wagering_of(scene) == Wagering(1, 329, 0)
+    assert wagering_of(scene) == Wagering(1, 331, 0)
     assert {event.data.rules for event in scene.events if hasattr(event.data, "rules")} == {scene.rules.money_digest}
 
 
@@ -376,7 +391,7 @@ def test_rules_that_no_longer_ask_for_wagering_refuse_no_withdrawal() -> None:
 # --- bounds of withdrawals ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("amount", "bound"), [(9, {"withdrawal_min": 10}), (51, {"withdrawal_max": 50})])
+@pytest.mark.parametrize(("amount", "bound"), [(9, {"min": 10, "max": 50}), (51, {"min": 10, "max": 50})])
 def test_a_withdrawal_below_the_least_or_above_the_most_is_refused(amount: int, bound: dict[str, int]) -> None:
     scene = scene_of(withdrawal={"min": 10, "max": 50}).given(open_wallet(), deposit(100))
     refused = scene.refused(request_withdrawal(amount))

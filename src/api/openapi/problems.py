@@ -124,11 +124,11 @@ _EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         {"position": "3:4"},
     ),
     "not_eligible": (
-        "50.00 INR of 100.00 INR were deposited",
+        "50.00 INR of 100.00 INR were deposited today",
         {"needs_deposit": 10_000, "deposited": 5_000},
     ),
     "already_claimed": ("the attendance bonus of 2026-11-23 was claimed already", {"day": "2026-11-23"}),
-    "withdrawal_out_of_bounds": ("50.00 INR is less than 110.00 INR, the least", {"withdrawal_min": 11_000}),
+    "withdrawal_out_of_bounds": ("50.00 INR is less than 110.00 INR, the least", {"min": 11_000, "max": 5_000_000}),
     "withdrawals_per_day_exceeded": (
         "3 withdrawals of INR were requested today; 3 a day are allowed",
         {"per_day": 3, "requests_today": 3},

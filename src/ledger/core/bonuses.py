@@ -24,7 +24,7 @@ from ledger.core.money_rules import NO_MONEY_RULES
 from ledger.core.postings import balances_with, owned_or_due, pay
 from ledger.core.rejections import Code, Rejection
 from ledger.core.wagering import addition
-from ledger.core.wallet import DAY_US, Attendance
+from ledger.core.wallet import DAY_US, Attendance, day_count
 
 ATTENDANCE: Final = "attendance"
 _NEVER: Final = Attendance(day=-2, streak=0)
@@ -68,11 +68,11 @@ def claim_attendance(case: Case, command: ClaimAttendance) -> Decision:
     rules = case.rules.money.get(asset, NO_MONEY_RULES)
     if not rules.attendance:
         return Rejection(Code.NOT_ELIGIBLE, f"there is no attendance bonus of {asset}", {"asset": asset})
-    needed, deposited = rules.attendance_needs_deposit, wallet.deposited.get(asset, 0)
-    if deposited < needed:
-        detail = f"{formatted(case, asset, deposited)} of {formatted(case, asset, needed)} were deposited"
-        return Rejection(Code.NOT_ELIGIBLE, detail, {"needs_deposit": needed, "deposited": deposited})
     day, last = case.time_us // DAY_US, wallet.attendance.get(asset, _NEVER)
+    needed, deposited = rules.attendance_needs_deposit, day_count(wallet, asset, day).deposited
+    if deposited < needed:
+        detail = f"{formatted(case, asset, deposited)} of {formatted(case, asset, needed)} were deposited today"
+        return Rejection(Code.NOT_ELIGIBLE, detail, {"needs_deposit": needed, "deposited": deposited})
     if last.day == day:
         detail = f"the attendance bonus of {iso_day(day)} was claimed already"
         return Rejection(Code.ALREADY_CLAIMED, detail, {"day": iso_day(day)})

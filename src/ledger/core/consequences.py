@@ -56,7 +56,7 @@ def consequences_of(event: Event, wallet: Wallet, rules: RuleBook) -> list[OwnGr
                 for asset, of_asset in sorted(rules.money.items())
                 if of_asset.registration
             ]
-        case Deposited(first_deposit=True) if (of_asset := rules.money.get(data.asset)) is not None:
+        case Deposited(first_deposit=True, bonus=None) if (of_asset := rules.money.get(data.asset)) is not None:
             bonus = reached(of_asset.first_deposit, data.amount)
             return [OwnGrant("first_deposit", data.asset, bonus)] if bonus else []
         case ReferralValid(reason=None) if (of_asset := rules.money.get(data.asset)) is not None:

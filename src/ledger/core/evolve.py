@@ -204,7 +204,7 @@ def _drop_expiring_hold(after: Wallet, hold_id: str) -> None:
     after.expiring_holds = holds[:at] + holds[at + 1 :] if at else holds[1:]
 
 
-def _count(after: Wallet, asset: str, day: int, staked: int, withdrawn: int) -> None:
+def _count(after: Wallet, asset: str, day: int, *, staked: int = 0, withdrawn: int = 0, deposited: int = 0) -> None:
     """Add to the counts of ``day``; the counts of an earlier day are not needed any more."""
     count = after.days.get(asset)
     if count is None or count.day < day:
@@ -212,7 +212,13 @@ def _count(after: Wallet, asset: str, day: int, staked: int, withdrawn: int) -> 
     elif count.day > day:
         return
     requests = (withdrawn > 0) - (withdrawn < 0)
-    counted = DayCount(day, count.staked + staked, count.withdrawn + withdrawn, count.requests + requests)
+    counted = DayCount(
+        day,
+        count.staked + staked,
+        count.withdrawn + withdrawn,
+        count.requests + requests,
+        count.deposited + deposited,
+    )
     after.days = {**after.days, asset: counted}
 
 
@@ -225,14 +231,14 @@ def _opened(after: Wallet, data: WalletOpened, step: Step) -> dict[str, Item]:
 
 def _deposited(after: Wallet, data: Deposited, step: Step) -> dict[str, Item]:
     position = str(step.position)
+    day = step.event.time_us // DAY_US
     after.deposited = {**after.deposited, data.asset: after.deposited.get(data.asset, 0) + data.amount}
+    _count(after, data.asset, day, deposited=data.amount)
     window = wagering.add(after, data.asset, data.wagering)
     if data.first_deposit:
         after.first_deposit = FirstDeposit(data.order_id, data.asset, data.amount, position, step.event.time_us)
     items: dict[str, Item] = {
-        order_key(data.order_id): Order(
-            "deposit", "completed", data.asset, data.amount, step.event.time_us // DAY_US
-        ),
+        order_key(data.order_id): Order("deposit", "completed", data.asset, data.amount, day),
         reversible_key(position): Reversible(
             data.asset,
             data.amount,
@@ -242,6 +248,7 @@ def _deposited(after: Wallet, data: Deposited, step: Step) -> dict[str, Item]:
             data.order_id,
             wagering=data.wagering or 0,
             window=window,
+            day=day,
         ),
     }
     if data.bonus:
@@ -258,7 +265,7 @@ def _deposited(after: Wallet, data: Deposited, step: Step) -> dict[str, Item]:
 def _withdrawal_requested(after: Wallet, data: WithdrawalRequested, step: Step) -> dict[str, Item]:
     day = step.event.time_us // DAY_US
     after.open_items += 1
-    _count(after, data.asset, day, 0, data.amount)
+    _count(after, data.asset, day, withdrawn=data.amount)
     return {order_key(data.order_id): Order("withdrawal", "pending", data.asset, data.amount, day)}
 
 
@@ -271,7 +278,7 @@ def _withdrawal_approved(after: Wallet, data: WithdrawalApproved, step: Step) ->
 def _withdrawal_rejected(after: Wallet, data: WithdrawalRejected, step: Step) -> dict[str, Item]:
     order = existing(step.items, order_key(data.order_id), Order)
     after.open_items -= 1
-    _count(after, order.asset, order.day, 0, -order.amount)
+    _count(after, order.asset, order.day, withdrawn=-order.amount)
     return {order_key(data.order_id): replace(order, status="rejected")}
 
 
@@ -294,7 +301,7 @@ def _bet_placed(after: Wallet, data: BetPlaced, step: Step) -> dict[str, Item]:
         )
         take_from_grants(after, dict(source.grants))
     after.open_items += 1
-    _count(after, data.asset, day, data.stake, 0)
+    _count(after, data.asset, day, staked=data.stake)
     add_outstanding(after, data.asset, data.stake)
     of_game = None
     if data.rules is not None:
@@ -387,7 +394,7 @@ def _bet_cancelled(after: Wallet, data: BetCancelled, step: Step) -> dict[str, I
     bet = existing(step.items, bet_key(data.bet_id), Bet)
     after.open_items -= 1
     add_outstanding(after, bet.asset, -bet.stake)
-    _count(after, bet.asset, bet.day, -bet.stake, 0)
+    _count(after, bet.asset, bet.day, staked=-bet.stake)
     wagering.give_back(after, bet.asset, bet.window, bet.stake)
     of_game = bet.of_game
     if of_game is not None and step.event.time_us < of_game.ends_at_us:
@@ -534,6 +541,7 @@ def _reversed(after: Wallet, data: Reversed, step: Step) -> dict[str, Item]:
             **after.deposited,
             original.asset: after.deposited[original.asset] - original.cash,
         }
+        _count(after, original.asset, original.day, deposited=-original.cash)
         changed[order_key(original.order_id)] = Order("deposit", "reversed", original.asset, original.cash, 0)
     return changed
 

@@ -101,6 +101,8 @@ class Reversible(Struct, frozen=True, array_like=True, tag="r", gc=False):
     wagering: int = 0
     window: int = 0
     """What the event added to the wagering, and in which window; 0: nothing."""
+    day: int = 0
+    """The UTC day number of a deposit (days since 1970)."""
 
 
 class Outcome(Struct, frozen=True, array_like=True, tag="p", gc=False):

@@ -30,13 +30,14 @@ class Limits(Struct, frozen=True, array_like=True, gc=False):
 
 
 class DayCount(Struct, frozen=True, array_like=True, gc=False):
-    """The sums staked and requested for withdrawal on the UTC day number ``day`` (days since 1970), and how many
-    withdrawals were requested."""
+    """The sums staked, requested for withdrawal and deposited on the UTC day number ``day`` (days since 1970), and
+    how many withdrawals were requested."""
 
     day: int
     staked: int = 0
     withdrawn: int = 0
     requests: int = 0
+    deposited: int = 0
 
 
 class PeriodCount(Struct, frozen=True, array_like=True, gc=False):

@@ -69,12 +69,15 @@ def request_withdrawal(case: Case, command: RequestWithdrawal) -> Decision:
 def _refused_by_rules(case: Case, command: RequestWithdrawal, rules: MoneyRules) -> Rejection | None:
     asset, amount = command.asset, command.amount
     least, most, per_day = rules.withdrawal_min, rules.withdrawal_max, rules.withdrawal_per_day
+    bounds: dict[str, int | str] = {
+        name: bound for name, bound in (("min", least), ("max", most)) if bound is not None
+    }
     if least is not None and amount < least:
         detail = f"{formatted(case, asset, amount)} is less than {formatted(case, asset, least)}, the least"
-        return Rejection(Code.WITHDRAWAL_OUT_OF_BOUNDS, detail, {"withdrawal_min": least})
+        return Rejection(Code.WITHDRAWAL_OUT_OF_BOUNDS, detail, bounds)
     if most is not None and amount > most:
         detail = f"{formatted(case, asset, amount)} is more than {formatted(case, asset, most)}, the most"
-        return Rejection(Code.WITHDRAWAL_OUT_OF_BOUNDS, detail, {"withdrawal_max": most})
+        return Rejection(Code.WITHDRAWAL_OUT_OF_BOUNDS, detail, bounds)
     requests = day_count(case.wallet, asset, case.time_us // DAY_US).requests
     if per_day is not None and requests >= per_day:
         detail = f"{requests} withdrawals of {asset} were requested today; {per_day} a day are allowed"
