@@ -175,3 +175,20 @@ def test_a_misspelled_id_is_explained_in_words() -> None:
     assert "reserved" in caught.value.detail
     with pytest.raises(Problem, match="unknown command type; the known ones are open_wallet, deposit"):
         read_command(b'{"type":"zap","command_id":"x","user_id":"u"}')
+
+
+@pytest.mark.parametrize(
+    ("members", "field"),
+    [
+        ('"type":"claim_gift","code":"a:b"', "code"),
+        ('"type":"open_wallet","referral_code":""', "referral_code"),
+        ('"type":"open_wallet","comment":"x"', "comment"),
+        ('"type":"record_result","period":"20261123T150000Z","result":"7","proof":{"x":1}', "proof.x"),
+    ],
+)
+def test_the_field_that_is_wrong_is_named_and_how_it_is_spelled(members: str, field: str) -> None:
+    user_id = "game:wingo_30s" if "record_result" in members else "u1"
+    with pytest.raises(Problem) as raised:
+        read_command(f'{{"command_id":"c","user_id":"{user_id}",{members}}}'.encode())
+    assert raised.value.fields["field"] == field
+    assert "spelled otherwise" not in raised.value.detail

@@ -65,7 +65,7 @@ _decode_elements: Final = msgspec.json.Decoder(_Elements).decode
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _USER_ID: Final = re.compile(USER_ID_PATTERN)
 _PATH: Final = re.compile(r" - at `(?:key in )?\$\.?(.*?)`$")
-_UNKNOWN_FIELD: Final = re.compile(r"Object contains unknown field `(.*)`")
+_UNKNOWN_FIELD: Final = re.compile(r"Object contains unknown field `(.*?)`(?: - at `.*)?$")
 _MISSING_FIELD: Final = re.compile(r"Object missing required field `(.*?)`")
 
 # Possessive quantifiers: without them a long text takes memory for each of its bytes, and seconds.
@@ -88,6 +88,8 @@ _SPELLINGS: Final = {
     "public_key": "the base64 line between BEGIN and END of an Ed25519 public key in PEM",
     "role": "game_server, operator, auditor or admin",
     "to_user_id": _A_USER_ID,
+    "code": "1–64 of A–Z a–z 0–9 _ - . @, beginning with a letter or digit",
+    "referral_code": "1–64 of A–Z a–z 0–9 _ - . @, beginning with a letter or digit",
     "id": "1–128 printable ASCII characters without spaces, not beginning with ~, which is the ledger's own",
     "position": 'the position of an event, "<partition>:<seq>"',
     "spend": "cash_first or bonus_first",
