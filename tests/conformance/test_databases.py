@@ -279,7 +279,7 @@ async def test_of_two_rows_with_one_key_in_a_transaction_the_later_one_is_stored
     table, number = Tables(live.number, ROW_TYPES)[DepositRow], 200
     async with database.writing() as session:
         for order_id, seqs in (("old", range(number)), ("new", range(number // 2)), ("last", range(number // 4))):
-            await session.put(table, [(0, seq, order_id) for seq in seqs])
+            await session.put(table, [(0, seq, order_id, 0) for seq in seqs])
     found = [row.order_id async for _, _, page in store.scan(live.number, 0, [DepositRow]) for row in page]  # type: ignore[attr-defined]
     assert found == ["last"] * 50 + ["new"] * 50 + ["old"] * 100
     await store.close()

@@ -60,7 +60,8 @@ class _OnServer(KeyStoreContract):
         await here.add_user_keys([user_key(name) for name in users])
         await there.add_user_keys([user_key("u7")])  # a copy that was interrupted
         for _ in range(2):
-            assert await copy_identity(source, target) == 1_502
+            # The users' keys, the client, its change, the number of that change, and the signing key.
+            assert await copy_identity(source, target) == 1_504
             assert await there.user_keys(users) == await here.user_keys(users)
             assert await there.signing_keys() == [FIRST]
             assert await clients[1].clients() == await clients[0].clients()

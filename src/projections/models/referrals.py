@@ -91,7 +91,7 @@ class Referrals(Struct, gc=False):
 
 def referrals_statement(tables: Tables, _: Conditions) -> Select[Any]:
     table = tables[ReferralRow]
-    return select(*fields_of(table)).where(of_one_user(table)).order_by(table.c.asset, table.c.level)
+    return select(*fields_of(table)).where(of_one_user(table)).order_by(table.c.level, table.c.asset)
 
 
 def _document(user: UserStatus, rows: Rows) -> Referrals:
@@ -103,7 +103,7 @@ def _document(user: UserStatus, rows: Rows) -> Referrals:
         else:
             members[level] = counted
     levels = [Level(level, members.get(level, 0)) for level in range(1, REFERRAL_LEVELS + 1)]
-    return Referrals(user.user_id, WalletRow(*user.wallet).referrer_id, members.get(1, 0), levels, commissions)
+    return Referrals(user.user_id, WalletRow(*user.wallet).referrer_id, members.get(1, 0), levels, dict(sorted(commissions.items())))
 
 
 REFERRALS: Final = UserRead(Query(referrals_statement), _document)
