@@ -114,6 +114,10 @@ def answer(reads: FakeReads, path: str) -> Any:
             return found(reads.stats(user_id), "wallet")
         case "wallets", [user_id, "referrals"]:
             return found(reads.referrals(user_id), "wallet")
+        case "gifts", [code]:
+            return found(reads.gift(code), "")
+        case "referral-codes", [code]:
+            return found(reads.referral_code(code), "")
         case "orders", []:
             return found(reads.orders(cursor), "order")
         case "adjustments", []:
@@ -131,5 +135,5 @@ def _head(records: list[bytes]) -> str:
 
 def found(document: Document | None, kind: str) -> Document:
     if document is None:
-        raise Answer(404, {"code": f"{kind}_not_found"})
+        raise Answer(404, {"code": f"{kind}_not_found" if kind else "not_found"})
     return document

@@ -103,7 +103,13 @@ def _document(user: UserStatus, rows: Rows) -> Referrals:
         else:
             members[level] = counted
     levels = [Level(level, members.get(level, 0)) for level in range(1, REFERRAL_LEVELS + 1)]
-    return Referrals(user.user_id, WalletRow(*user.wallet).referrer_id, members.get(1, 0), levels, dict(sorted(commissions.items())))
+    return Referrals(
+        user.user_id,
+        WalletRow(*user.wallet).referrer_id,
+        members.get(1, 0),
+        levels,
+        dict(sorted(commissions.items())),
+    )
 
 
 REFERRALS: Final = UserRead(Query(referrals_statement), _document)

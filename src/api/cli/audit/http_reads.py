@@ -19,6 +19,8 @@ _PAGE: Final = 200
 _ABSENT: Final = frozenset(
     {"wallet_not_found", "order_not_found", "bet_not_found", "hold_not_found", "transfer_not_found"}
 )
+_ABSENT_CODE: Final = frozenset({"not_found"})
+"""Of a gift or a referral code. Of a wallet it would mean that the service does not have the read."""
 _BROKEN: Final = {(500, "internal_error"), (400, "malformed_request")}
 """The response to a read whose rows make no document. The second: a cursor came from such a row."""
 
@@ -81,10 +83,10 @@ class HttpReads:
         return self._get(path_of("wallets", user_id, "referrals"))
 
     def gift(self, code: str) -> Document | None:
-        return self._get(path_of("gifts", code))
+        return self._get(path_of("gifts", code), _ABSENT_CODE)
 
     def referral_code(self, code: str) -> Document | None:
-        return self._get(path_of("referral-codes", code))
+        return self._get(path_of("referral-codes", code), _ABSENT_CODE)
 
     def orders(self, cursor: str | None) -> Document | None:
         return self._page(path_of("orders"), cursor)
@@ -108,7 +110,7 @@ class HttpReads:
     def _page(self, path: str, cursor: str | None) -> Document | None:
         return self._get(page_path(path, {}, limit=_PAGE, cursor=cursor))
 
-    def _get(self, path: str) -> Document | None:
+    def _get(self, path: str, absent: frozenset[str] = _ABSENT) -> Document | None:
         try:
             response = self._client.get(path)
         except ClientError as error:
@@ -116,7 +118,7 @@ class HttpReads:
         if response.status == HTTPStatus.OK and response.is_json:
             return _document(response)
         code = response.problem.code if response.problem is not None else None
-        if response.status == HTTPStatus.NOT_FOUND and code in _ABSENT:
+        if response.status == HTTPStatus.NOT_FOUND and code in absent:
             return None
         if (response.status, code) in _BROKEN:
             raise Unreadable(f"returned status {response.status}: {response.shown}")
