@@ -1,6 +1,7 @@
 """`stakelog audit reconcile` as an auditor runs it: over HTTP, with a folder's log, against reads right and wrong."""
 
 import asyncio
+import json
 import shutil
 import sqlite3
 import subprocess
@@ -27,7 +28,8 @@ UNAVAILABLE = Answer(503, {"code": "overloaded"}, retry_after="0")
 
 
 EVENTS = sum(map(len, scenario_records()))
-WALLETS = sum(b'"type":"wallet_opened"' in record for records in scenario_records() for record in records)
+USERS = {json.loads(record)["user_id"] for records in scenario_records() for record in records}
+WALLETS = sum(not user_id.startswith(("game:", "gift:", "code:", "partition:")) for user_id in USERS)
 
 
 def reconcile(*arguments: str) -> subprocess.CompletedProcess[str]:
