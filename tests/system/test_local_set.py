@@ -229,7 +229,8 @@ def test_the_balancer_bounds_the_connections_of_one_address_and_the_time_for_a_r
 
         for _ in range(4):
             assert response_at(keep("127.0.0.2")) == b"HTTP/1.1 200 OK"
-        assert response_at(keep("127.0.0.2")) == b""
+        with contextlib.suppress(ConnectionResetError):  # the balancer may be quicker than the last step of `connect`
+            assert response_at(keep("127.0.0.2")) == b""
         assert response_at(keep("127.0.0.3")) == b"HTTP/1.1 200 OK", "another address is served"
 
         slow, body = keep("127.0.0.4"), keep("127.0.0.4")
