@@ -61,9 +61,15 @@ WITH_LOGIN: Final = {
 ROLES: Final = {route.operation: next((role for role in route.roles if role != PLAYER), None) for route in ROUTES}
 """Operation → the role that tries it; None: it is open to all."""
 
-MAY_BE_MALFORMED: Final = {"getEvents", "postToken", "postClient", "postRotation"}
+OF_STREAMS: Final = {"record_result", "cancel_period", "create_gift", "close_gift"}
+"""The user_id of these is a game's or a gift's."""
+MAY_BE_MALFORMED: Final = {
+    *("getEvents", "postToken", "postClient", "postRotation"),
+    *("getGift", "getReferralCode", "getPeriod", "getHouse"),
+}
 """The document cannot know how many partitions this log has, nor which refresh tokens there are (400, by RFC 6749),
-nor which types of commands a role may post, nor that a grace is given in the query or in the body."""
+nor which types of commands a role may post, nor that a grace is given in the query or in the body; nor the partition
+of a code, the times at which periods of a game start, and how many days two times are apart."""
 PARTITIONS: Final = 16
 REGISTRY: Final[Registry[Any]] = Registry().with_resource("urn:document", DRAFT202012.create_resource(document()))
 COMMAND: Final = {"$ref": "urn:document#/components/schemas/Command"}
@@ -121,8 +127,10 @@ def some_on_open_wallets(case: Case[Any], draw: Any) -> None:
     for command in case.body if isinstance(case.body, list) else [case.body]:
         if not isinstance(command, dict) or not isinstance(command.get("user_id"), str):
             continue
-        if draw(st.integers(0, 3)) == 0 or command.get("type") in ("record_result", "cancel_period"):
-            continue  # the user_id of these is a game's
+        if command.get("referrer_id") is not None and "referral_code" in command:
+            del command["referral_code"]  # either the one or the other
+        if draw(st.integers(0, 3)) == 0 or command.get("type") in OF_STREAMS:
+            continue
         command["user_id"] = draw(st.sampled_from(WALLETS))
         for member in command:
             if member.endswith("_id") and member not in ("user_id", "command_id", "to_user_id", "referrer_id"):
