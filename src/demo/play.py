@@ -208,10 +208,15 @@ class CountingClient:
         return await self.http.until_usable(once)
 
     async def _request(self, planned: Sequence[Planned], actor: str | None, *, batch: bool) -> list[CommandResponse]:
-        """One HTTP request by each sender, without a retry."""
+        """One HTTP request by each sender, without a retry. After a failure the later senders wait for the next
+        attempt, as the later commands of one batch do: otherwise they would overtake what failed."""
         responses: list[CommandResponse] = []
         for sender, part in self._senders.parts(planned, actor):
-            responses += await self._request_of(sender, part, batch=batch)
+            failed = next((response for response in responses if response.status in NOT_DEFINITE), None)
+            if failed is None:
+                responses += await self._request_of(sender, part, batch=batch)
+            else:
+                responses += [failed] * len(part)
         return responses
 
     async def _request_of(

@@ -20,6 +20,7 @@ from jsonschema import Draft202012Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 from schemathesis import BaseSchema, Case, GenerationMode, Response
+from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from api.identity.identity import PLAYER
@@ -227,6 +228,8 @@ def run(schema: BaseSchema, operation_id: str, mode: GenerationMode, number: int
         answer = case.call(headers={} if role is None else {"Authorization": f"Bearer {tokens[role]}"})
         asked[operation_id, mode.value, answer.status_code] += 1
         left_out: list[Any] = [positive_data_acceptance]  # a right command may be refused: that is what rules are for
+        if answer.status_code == 504:  # documented: an event that was never posted never comes
+            left_out.append(not_a_server_error)
         malformed = is_malformed(answer)
         if mode is GenerationMode.POSITIVE and operation_id not in MAY_BE_MALFORMED:
             assert not malformed, f"the document calls this right: {case.as_curl_command()}\n{answer.text}"

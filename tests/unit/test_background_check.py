@@ -83,7 +83,7 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def scenario() -> list[list[bytes]]:
-    return make_scenario(19, partitions=PARTITIONS).partitions
+    return make_scenario(21, partitions=PARTITIONS).partitions  # it has rows of every table
 
 
 @pytest.fixture(scope="module")
@@ -302,8 +302,9 @@ async def test_a_defective_fold_is_found_although_the_digests_agree(
 
 async def test_after_the_first_hundred_differing_users_only_digests_are_reported(desk: Desk) -> None:
     many = NAMED_MAX + 20
+    columns = "partition, user_id, level, asset, members, commissions"
     for number in range(many):
-        desk.model.sql("INSERT INTO {referral} VALUES (0, ?, 1, 1)", f"zz{number:03}")
+        desk.model.sql(f"INSERT INTO {{referral}} ({columns}) VALUES (0, ?, 1, '', 1, 0)", f"zz{number:03}")
     found = await desk.thorough()
     assert [one.field for one in found] == [""] * NAMED_MAX + ["digest"] * 20
     assert len({one.owner for one in found}) == many
@@ -422,8 +423,9 @@ async def test_without_a_live_generation_nothing_is_checked(tmp_path: Path) -> N
 
 async def test_the_number_of_stored_differences_is_bounded(desk: Desk) -> None:
     desk.model.sql(
-        "INSERT INTO {referral} WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 5000)"
-        " SELECT 0, 'zz', i + 10, 1 FROM n"
+        "INSERT INTO {referral} (partition, user_id, level, asset, members, commissions)"
+        " WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 5000)"
+        " SELECT 0, 'zz', i + 10, '', 1, 0 FROM n"
     )
     await go_round(desk.check())
     (checked, *_) = await desk.model.store.checked(desk.model.generation)

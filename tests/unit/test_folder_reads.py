@@ -37,7 +37,7 @@ def folded() -> bytes:
 
     with TemporaryDirectory() as folder:
         asyncio.run(fold(Path(folder)))
-        assert [path.name for path in Path(folder).iterdir()] == [READ_MODEL], "no WAL is left: the file has all"
+        assert not list(Path(folder).glob("*-wal")), "the file has all"
         return (Path(folder) / READ_MODEL).read_bytes()
 
 
@@ -119,7 +119,7 @@ def test_rows_that_cannot_be_read_are_differences_and_the_other_wallets_are_comp
             f"INSERT INTO {{orders}} SELECT partition, 'mallory', order_id, {ORDER} FROM {{orders}} {OF}",
             "rows",
         ),
-        ("INSERT INTO {referral} VALUES (3, 'mallory', 1, 1)", "rows"),
+        ("INSERT INTO {referral} VALUES (3, 'mallory', 1, '', 1, 0)", "rows"),
         (f"INSERT INTO {{standing}} VALUES (2, 'mallory', 'INR', 20780, 20776, 20758{', 0, 9' * 9})", "rows"),
         ("UPDATE {bet} SET user_id = 'mallory' WHERE user_id = 'erin'", "rows"),
     ],
