@@ -126,7 +126,7 @@ def test_a_wallets_events_has_its_own_records_only_whatever_other_records_name(t
     assert expected
     named = records[p][-1].replace(b'"data":{', b'"data":{"metadata":{"user_id":"carol"},')
     assert b'"user_id":"carol"' in named
-    assert json.loads(named)["user_id"] == "bob"
+    assert json.loads(named)["user_id"] != "carol"
     records[p][-1] = named
     data = write_log(tmp_path / "data", records)
     with closing(SqliteRecords(data / EVENTS)) as log:
