@@ -33,7 +33,14 @@ from system.service import Service
 pytestmark = pytest.mark.system
 
 WALLETS: Final = [f"u{n}" for n in range(8)]
-EXAMPLES: Final = {"postCommand": 150, "postCommands": 25, "getOrder": 60}
+EXAMPLES: Final = {
+    "postCommand": 150,
+    "postCommands": 25,
+    "getOrder": 60,
+    "getHold": 60,
+    "getTransfer": 60,
+    "getBet": 60,
+}
 OTHERS: Final = 25
 """Chosen: over a thousand requests in well under a minute."""
 
