@@ -117,7 +117,7 @@ def test_a_settlement_that_earns_another_commission_is_a_fault(day: list[list[by
 
 
 MATCHES: dict[str, tuple[str, str, Change]] = {
-    "of another member": (BOB, "commission_paid", setting("data", "member", to="nobody")),
+    "of another member": (BOB, "commission_paid", setting("data", "member", to="mallory")),
     "of another day": (BOB, "commission_paid", setting("data", "day", to="2026-11-22")),
     "by other rules": (BOB, "commission_paid", setting("data", "rules", to="0" * 64)),
     "that counts another member": (BOB, "referral_valid", setting("data", "member", to=ADA)),
@@ -129,8 +129,7 @@ def test_what_arrives_is_what_its_cause_sent(day: list[list[bytes]], fault: str)
     """Also the hashes of the later records are other ones then: the first record that shows it is named."""
     user_id, kind, change = MATCHES[fault]
     forge_of(day, user_id, kind, change)
-    reason = fault_of(day).reason
-    assert any(part in reason for part in ("its cause, sent the", "was sent by", "no commission of level")), reason
+    assert "its cause, sent the" in (reason := fault_of(day).reason) or "was sent by" in reason, reason
 
 
 @pytest.mark.parametrize(
