@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ledger.core.record import EMPTY, Head, sha256_hex
 from ledger.ports import NewRecord
@@ -14,8 +14,26 @@ from ledger.sqlite.log import SqliteEventLog
 _SCENARIO = Path(__file__).parents[2] / "schemas" / "vectors" / "scenario.json"
 
 
+class Counts(NamedTuple):
+    """`wallets`: users that an event is about, opened or not; `orders`: deposits and withdrawals."""
+
+    events: int
+    wallets: int
+    orders: int
+
+
+_STREAMS = ("game:", "gift:", "code:", "partition:")
+
+
+def scenario_counts() -> Counts:
+    events = [json.loads(record) for records in scenario_records() for record in records]
+    users = {event["user_id"] for event in events if not event["user_id"].startswith(_STREAMS)}
+    orders = sum(event["type"] in ("deposited", "withdrawal_requested") for event in events)
+    return Counts(len(events), len(users), orders)
+
+
 def scenario_records() -> list[list[bytes]]:
-    """The published scenario of seven wallets: every event type, over four partitions."""
+    """The published scenario: every event type, over four partitions."""
     scenario: dict[str, Any] = json.loads(_SCENARIO.read_text())
     return [[record.encode() for record in partition["records"]] for partition in scenario["partitions"]]
 

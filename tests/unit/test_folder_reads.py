@@ -1,7 +1,6 @@
 """A folder's read model, changed by hand, held against its log: each change is named, and no traceback."""
 
 import asyncio
-import json
 from collections.abc import Sequence
 from contextlib import closing
 from functools import cache
@@ -18,7 +17,7 @@ from projections.auditing.reconcile import wallets as reconcile_wallets
 from projections.auditing.reconcile.run import Difference, Reconciled, reconcile
 from projections.storage.port import ReadModelUnavailable
 from unit.fake_reads import Records
-from unit.folders import scenario_records
+from unit.folders import scenario_counts, scenario_records
 from unit.read_model import ReadModel
 
 
@@ -28,10 +27,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "_PAUSE_S", 0.001)
 
 
-EVENTS = [json.loads(record) for records in scenario_records() for record in records]
-ORDERS = sum(event["type"] in ("deposited", "withdrawal_requested") for event in EVENTS)
-STREAMS = ("game:", "gift:", "code:", "partition:")
-WALLETS = len({event["user_id"] for event in EVENTS if not event["user_id"].startswith(STREAMS)})
+COUNTS = scenario_counts()
 
 
 @cache
@@ -73,7 +69,7 @@ def test_a_read_model_that_was_folded_from_the_log_has_no_differences(tmp_path: 
     assert result.ok
     assert result.cross_user is not None
     assert result.cross_user.leaderboards == 9 * 2, "of two assets"
-    assert result.cross_user.orders == ORDERS
+    assert result.cross_user.orders == COUNTS.orders
 
 
 OF = "WHERE user_id = 'alice'"
@@ -112,7 +108,7 @@ def test_rows_that_cannot_be_read_are_differences_and_the_other_wallets_are_comp
     result, differences = held_against(tmp_path, scenario_records())
     assert not result.ok
     assert any(one.read.startswith(read) for one in differences), differences
-    assert result.wallets == WALLETS
+    assert result.wallets == COUNTS.wallets
     named = {one.user_id for one in differences} - {"alice", "accounts", "all users", "partition:1", "\ufffd"}
     if "checkpoint" not in statement:
         assert not named, differences
