@@ -132,10 +132,6 @@ class Gatherer:
             try:
                 self.requests += 1
                 await self._send(taken, before)
-            except asyncio.CancelledError:
-                for waiting in taken:
-                    waiting.fail(waiting.not_written("the client was closed"))
-                raise
             except Ambiguous as error:
                 self._try_later(taken, before, error)
                 # No request reached the service: other commands would not reach it either.
@@ -147,6 +143,11 @@ class Gatherer:
                 for waiting, maybe_written in zip(taken, before, strict=True):
                     waiting.maybe_written = maybe_written
                     waiting.fail(error)
+            except BaseException as error:  # closed, or a defect of this library: each caller still gets an outcome
+                why = "the client was closed" if isinstance(error, asyncio.CancelledError) else repr(error)
+                for waiting in taken:
+                    waiting.fail(waiting.outcome_unknown(why))
+                raise
 
     def _take(self) -> list[_Waiting]:
         """The commands of the next request, each wallet's in order, without those that have an outcome."""

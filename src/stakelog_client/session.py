@@ -114,11 +114,12 @@ class Session:
 
         Raises Refused, UnexpectedResponse, and Ambiguous where a later attempt may succeed.
         """
-        for renewed in (False, True):
-            response = await self._once(method, path, body, deadline_s, renewed)
-            if response.status_code == 401 and self._client_id is not None and not renewed:
-                continue  # the token was revoked, or the service's keys have changed: log in once more
-            break
+        token = await self._access_token(deadline_s, None)
+        response = await self._once(method, path, body, deadline_s, token)
+        if response.status_code == 401 and token is not None:
+            # The token was revoked, or the service's keys have changed: log in once more.
+            token = await self._access_token(deadline_s, token)
+            response = await self._once(method, path, body, deadline_s, token)
         status = response.status_code
         if status < 400:
             return response
@@ -136,16 +137,13 @@ class Session:
         raise Ambiguous(why, float(asked) if asked.isdecimal() else None, problem.code)
 
     async def _once(
-        self, method: str, path: str, body: bytes | None, deadline_s: float, renew: bool
+        self, method: str, path: str, body: bytes | None, deadline_s: float, token: str | None
     ) -> httpx.Response:
-        left_s = deadline_s - time.monotonic()
-        if left_s <= 0:
-            raise Ambiguous("the deadline is over", code=NOT_SENT)
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         try:
-            async with asyncio.timeout(left_s):
-                if self._client_id is not None:
-                    headers["Authorization"] = f"Bearer {await self._access_token(renew)}"
+            async with asyncio.timeout(_left_s(deadline_s)):
                 return await self._http.request(method, path, content=body, headers=headers)
         except TimeoutError:
             raise Ambiguous("no response within the deadline") from None
@@ -154,15 +152,23 @@ class Session:
         except httpx.HTTPError as error:
             raise Ambiguous(f"the connection broke: {type(error).__name__} {error}") from error
 
-    async def _access_token(self, renew: bool) -> str:
-        """The current token. One task renews it, the others wait."""
-        if renew:
-            self._token_until_s = 0.0
-        async with self._renewing:
-            if self._token is None or time.monotonic() >= self._token_until_s:
-                self._token = await self._new_token()
-                self._token_until_s = time.monotonic() + max(self._token.expires_in - _RENEW_S, 1.0)
-            return self._token.access_token
+    async def _access_token(self, deadline_s: float, refused: str | None) -> str | None:
+        """The current token; None without login. One task renews it, the others wait. `refused`: a token that the
+        service no longer accepts."""
+        if self._client_id is None:
+            return None
+        try:
+            async with asyncio.timeout(_left_s(deadline_s)), self._renewing:
+                ended = time.monotonic() >= self._token_until_s
+                if self._token is None or ended or self._token.access_token == refused:
+                    self._token = await self._new_token()
+                    self._token_until_s = time.monotonic() + max(self._token.expires_in - _RENEW_S, 1.0)
+                return self._token.access_token
+        # Whatever the login came to, the request itself was not sent.
+        except Ambiguous as error:
+            raise Ambiguous(f"the login failed: {error}", error.retry_after_s, NOT_SENT) from error
+        except (TimeoutError, httpx.HTTPError) as error:
+            raise Ambiguous(f"the login failed: {type(error).__name__} {error}", code=NOT_SENT) from error
 
     async def _new_token(self) -> _Token:
         if self._token is not None:
@@ -176,6 +182,14 @@ class Session:
         if response.status_code != 200:
             raise refusal_of(response.content, response.status_code)
         return msgspec.json.decode(response.content, type=_Token)
+
+
+def _left_s(deadline_s: float) -> float:
+    """Raises Ambiguous if the deadline is over."""
+    left_s = deadline_s - time.monotonic()
+    if left_s <= 0:
+        raise Ambiguous("the deadline is over", code=NOT_SENT)
+    return left_s
 
 
 async def until_definite(session: Session, method: str, path: str, deadline_s: float) -> httpx.Response:

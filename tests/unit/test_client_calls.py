@@ -51,6 +51,7 @@ class SmallService:
         """Method, path with query, and how many commands."""
         self.faults: list[Fault] = []
         self.after: list[Fault] = []
+        self.login_faults: list[Fault] = []
         self.failing: dict[str, str] = {}
         self.hold: asyncio.Event | None = None
         """While it is not set, no request gets a response."""
@@ -61,7 +62,7 @@ class SmallService:
     async def respond(self, request: httpx.Request) -> httpx.Response:
         path = request.url.raw_path.decode()
         if path.startswith("/v1/auth/"):
-            return self._log_in(path)
+            return self._next(self.login_faults) or self._log_in(path)
         body = msgspec.json.decode(request.content) if request.content else []
         commands = body if isinstance(body, list) else [body]
         self.requests.append((request.method, path, len(commands)))
@@ -313,6 +314,27 @@ async def test_a_token_is_made_once_and_again_when_the_service_no_longer_accepts
         assert service.tokens == ["/v1/auth/token"]
         service.valid = "revoked"
         assert (await deposit(client, "u", "c")).seq == 1
+    assert service.tokens == ["/v1/auth/token", "/v1/auth/refresh"]
+
+
+async def test_a_command_whose_login_fails_was_not_sent(
+    service: SmallService, client_of: Callable[..., AsyncClient]
+) -> None:
+    service.login_faults = [httpx.ReadError("lost"), *(refused(500, "internal_error") for _ in range(100))]
+    async with client_of("casino", "secret") as client:
+        with pytest.raises(Unavailable, match="the login failed"):
+            await deposit(client, "u", "c", deadline_s=1)
+    assert service.written == []
+
+
+async def test_tasks_whose_token_is_refused_at_once_renew_it_once(
+    service: SmallService, client_of: Callable[..., AsyncClient]
+) -> None:
+    service.valid = "another"
+    async with client_of("casino", "secret") as client:
+        await client.read("/v1/games", {}, dict, None, None)
+        service.valid = "revoked"
+        await asyncio.gather(*(client.read("/v1/games", {}, dict, None, None) for _ in range(10)))
     assert service.tokens == ["/v1/auth/token", "/v1/auth/refresh"]
 
 
