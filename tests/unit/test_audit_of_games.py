@@ -53,7 +53,7 @@ def forge_of(day: list[list[bytes]], partition: int, kind: str, has: str, change
 
 
 def relinked(day: list[list[bytes]], was: list[list[bytes]], forged: tuple[int, int]) -> list[list[bytes]]:
-    """The day as somebody would forge it: what other partitions received names the new hashes of the records after
+    """The day as a forger would leave it: what other partitions received names the new hashes of the records after
     the forged one. The forged record's own new hash is named nowhere."""
     found = day
     while True:
