@@ -180,12 +180,12 @@ class _Writer:
             text += f"\n\nclass {name}(Struct, frozen=True, kw_only=True):\n"
             text += _docstring(schema.get("description", name), 4)
             for field in required:
-                text += f"\n    {field}: {self._annotation(members[field])}\n" + _said_of(members[field])
+                text += f"\n    {field}: {self._annotation(members[field])}\n" + _member_docstring(members[field])
             for field in optional:
                 kind, default = self._annotation(members[field]), members[field].get("default")
                 if default is None and "None" not in kind:
                     kind += " | None"
-                text += f"\n    {field}: {kind} = {default!r}\n" + _said_of(members[field])
+                text += f"\n    {field}: {kind} = {default!r}\n" + _member_docstring(members[field])
         return text
 
     def _refusals_file(self) -> str:
@@ -235,7 +235,7 @@ def _command_method(command: _CommandMethod, how: str) -> str:
         "        private: Mapping[str, str] | None = None,\n        deadline_s: float | None = None,\n"
         "    ) -> Result:\n"
     )
-    text += _said(command.description, command.arguments)
+    text += _method_docstring(command.description, command.arguments)
     text += f"        return {'await ' if how else ''}self.post(\n            {{\n"
     text += f'                "type": "{command.type}",\n                "user_id": user_id,\n'
     text += "".join(f'                "{argument.name}": {argument.name},\n' for argument in command.arguments)
@@ -285,7 +285,7 @@ def _read_method(read: _ReadMethod, how: str, iterator: str) -> str:
     signature += "        deadline_s: float | None = None,\n"
     returns = f"{iterator}[{read.item}]" if read.item else read.result
     text = f"\n    {'' if read.item else how}def {read.name}(\n        self,\n{signature}    ) -> {returns}:\n"
-    text += _said(f"{read.description}.", in_query)
+    text += _method_docstring(f"{read.description}.", in_query)
     filled = "".join(f", {argument.name}={argument.name}" for argument in in_path)
     path = f'path_of("{read.path}"{filled})' if in_path else f'"{read.path}"'
     query = ", ".join(f'"{argument.name}": {argument.python_name}' for argument in in_query)
@@ -296,7 +296,7 @@ def _read_method(read: _ReadMethod, how: str, iterator: str) -> str:
     return text + f"        return {'await ' if how else ''}self.read({path}, {{{query}}}, {read.result}, {end}"
 
 
-def _said(description: str, arguments: list[_Argument]) -> str:
+def _method_docstring(description: str, arguments: list[_Argument]) -> str:
     each = [f"`{argument.python_name}`: {argument.description}." for argument in arguments if argument.description]
     return _docstring(" ".join([description, *each]), 8)
 
@@ -326,7 +326,7 @@ def _docstring(text: str, indent: int) -> str:
     return space + '"""' + f"\n{space}".join(lines) + f'\n{space}"""\n'
 
 
-def _said_of(schema: Schema) -> str:
+def _member_docstring(schema: Schema) -> str:
     return _docstring(schema["description"], 4) if schema.get("description") else ""
 
 

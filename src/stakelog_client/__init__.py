@@ -7,7 +7,7 @@
 
 `async_client` and `client` are the two clients, the same calls on asyncio and blocking. `generated` has a method for
 each command and each read, their results, and an exception for each code; `errors` has the tree of exceptions.
-`session` logs in, sends and retries; `gathering` makes one batch of the commands that wait at the same time;
+`session` logs in, sends and retries; `batching` makes one batch of the commands that wait at the same time;
 `events` checks the event stream; `paths` builds addresses.
 """
 

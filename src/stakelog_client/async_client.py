@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 import httpx
 import msgspec
 
+from stakelog_client.batching import Batcher
 from stakelog_client.errors import Refused, UnexpectedResponse
 from stakelog_client.events import EVENTS_A_PAGE, Event, continued
-from stakelog_client.gathering import Gatherer
 from stakelog_client.generated.commands import Commands
 from stakelog_client.generated.models import Result
 from stakelog_client.generated.reads import Reads
@@ -56,7 +56,7 @@ class AsyncClient(Commands, Reads):
         if (client_id is None) != (client_secret is None):
             raise ValueError("client_id and client_secret belong together")
         self._session = Session(url.rstrip("/"), client_id, client_secret, connections, transport)
-        self._gatherer = Gatherer(self._session)
+        self._batcher = Batcher(self._session)
         self._deadline_s = deadline_s
         self._written: OrderedDict[str, tuple[int, int]] = OrderedDict()
         """User → partition and seq of this client's last write."""
@@ -69,7 +69,7 @@ class AsyncClient(Commands, Reads):
 
     async def close(self) -> None:
         """Close the connections. Calls that still wait end with Unavailable or OutcomeUnknown."""
-        await self._gatherer.close()
+        await self._batcher.close()
         await self._session.close()
 
     async def post(self, command: Mapping[str, Any], *, deadline_s: float | None = None) -> Result:
@@ -78,9 +78,9 @@ class AsyncClient(Commands, Reads):
         Posting the same command again, under the same `command_id`, returns the first result. Raises Refused by the
         code, OutcomeUnknown, Unavailable, UnexpectedResponse.
         """
-        whole = {name: value for name, value in command.items() if _is_said(name, value, command)}
+        whole = {name: value for name, value in command.items() if _is_given(name, value, command)}
         whole.setdefault("command_id", uuid.uuid4().hex)
-        result = await self._gatherer.post(whole, self._until(deadline_s))
+        result = await self._batcher.post(whole, self._until(deadline_s))
         self._remember(whole["user_id"], result)
         return result
 
@@ -163,7 +163,7 @@ class AsyncClient(Commands, Reads):
         return [("min_position", f"{written[0]}:{written[1]}"), ("timeout_ms", str(VISIBLE_MS))]
 
 
-def _is_said(name: str, value: Any, command: Mapping[str, Any]) -> bool:
+def _is_given(name: str, value: Any, command: Mapping[str, Any]) -> bool:
     """Whether the field is sent: null has a meaning only in `set_limits`."""
     if value is None:
         return command["type"] == "set_limits" and name not in ("command_id", "metadata", "private")

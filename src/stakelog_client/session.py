@@ -23,7 +23,7 @@ _PAUSE_S: Final = 0.05
 _PAUSE_S_MAX: Final = 2.0
 _RENEW_S: Final = 60.0
 """An access token is renewed this long before it ends."""
-_NOT_NOW: Final = frozenset({408, 429, 500, 502, 503, 504})
+_RETRIED_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 
 NOT_SENT: Final = "not_sent"
 _NOTHING_WRITTEN: Final = frozenset(
@@ -123,7 +123,7 @@ class Session:
         status = response.status_code
         if status < 400:
             return response
-        if status in _NOT_NOW:
+        if status in _RETRIED_STATUSES:
             self._raise_ambiguous(response)
         raise refusal_of(response.content, status)
 
@@ -177,7 +177,7 @@ class Session:
                 return msgspec.json.decode(refreshed.content, type=_Token)
         body = {"client_id": self._client_id, "client_secret": self._client_secret}
         response = await self._http.post("/v1/auth/token", json=body)
-        if response.status_code in _NOT_NOW:
+        if response.status_code in _RETRIED_STATUSES:
             self._raise_ambiguous(response)
         if response.status_code != 200:
             raise refusal_of(response.content, response.status_code)

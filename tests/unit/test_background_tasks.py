@@ -20,7 +20,7 @@ CREATES: Final = ("create_task", "ensure_future", "run_coroutine_threadsafe", "T
 ELSEWHERE: Final = {
     "projections/auditing/background_check.py": "a TaskGroup, which awaits its tasks and raises their errors",
     "ledger/kafka/reader.py": "a thread without an event loop waits for each result at once",
-    "stakelog_client/gathering.py": "a library of its own: each caller awaits an outcome that its task has to set",
+    "stakelog_client/batching.py": "a library of its own: each caller awaits an outcome that its task has to set",
     "stakelog_client/client.py": "a thread without an event loop waits for each result at once",
 }
 

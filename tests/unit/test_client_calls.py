@@ -19,7 +19,7 @@ from stakelog_client import (
     UnexpectedResponse,
     refusals,
 )
-from stakelog_client.gathering import BATCH_MAX
+from stakelog_client.batching import BATCH_MAX
 
 Fault = httpx.Response | Exception | None
 

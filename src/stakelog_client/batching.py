@@ -30,7 +30,7 @@ BATCH_MAX: Final = 1_000
 _BATCH_BYTES: Final = 4 << 20
 """The largest body of a batch. Chosen: half of what the service accepts."""
 
-_BEFORE_THE_ID: Final = 403
+_CHECKED_BEFORE_THE_ID: Final = 403
 """Refusals up to this status are sent before the service looks up whether the command is in the ledger already."""
 
 
@@ -52,7 +52,7 @@ class _Waiting:
         """End with `error`, or with OutcomeUnknown if an earlier attempt may have been accepted."""
         if self.future.done():
             return
-        if self.maybe_written and not (isinstance(error, Refused) and error.status > _BEFORE_THE_ID):
+        if self.maybe_written and not (isinstance(error, Refused) and error.status > _CHECKED_BEFORE_THE_ID):
             error = self.outcome_unknown(str(error))
         self.future.set_exception(error)
 
@@ -79,7 +79,7 @@ _decode_items = msgspec.json.Decoder(list[_Item]).decode
 _decode_result = msgspec.json.Decoder(Result).decode
 
 
-class Gatherer:
+class Batcher:
     """Posts commands, one request at a time."""
 
     def __init__(self, session: Session) -> None:
