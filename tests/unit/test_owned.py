@@ -330,6 +330,29 @@ async def test_a_merge_delays_no_save_no_other_partition_and_no_handover(cluster
     await a.stop()
 
 
+async def some_steps() -> None:
+    """Steps of the loop, not time: tasks get as far as they can."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_a_checkpoint_that_has_begun_ends_well_before_its_writer_is_retired() -> None:
+    world = await World().start()
+    await world.given(open_wallet())
+    writer = world.node.writers[0]
+    while await writer.store_writes.merge():
+        pass  # until no merge takes the turn any more
+    async with writer._between_rounds:
+        saving = asyncio.create_task(writer.store_writes.save())
+        await some_steps()  # it has its turn at the store, and waits for the round
+        retiring = asyncio.create_task(writer.store_writes.retire(save=False))
+        await some_steps()
+        assert not retiring.done()
+    await asyncio.gather(saving, retiring)
+    assert writer.state.changes == 0, "it was saved"
+    await world.stop()
+
+
 async def test_a_retired_writer_saves_no_checkpoint(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """A save may still wait for its turn when its partition is dropped and another writer opens the partition."""
     a = await cluster.node("a")

@@ -3,7 +3,8 @@
 Invariants:
 (1) a checkpoint has durable events only, and all of them up to its head: its changes are taken between two rounds;
 (2) the store takes one write at a time (``store_turn``), and each is run to its end, even if its caller is cancelled;
-(3) after ``retire`` nothing is written: another writer may read the store.
+(3) when ``retire`` has returned nothing is written any more: another writer may read the store. A write that has its
+    turn before ends first.
 """
 
 import asyncio
@@ -87,7 +88,6 @@ class StoreWrites:
     async def _write(self, write: Callable[[], T]) -> T:
         """Run it in a thread, to its end even if the caller is cancelled: no other write may run at the same time."""
         assert self._store_turn.locked(), f"partition {self._partition} writes to the store without its turn"
-        assert not self._retired, f"partition {self._partition} writes to the store after it was retired"
         writing = background.awaited(asyncio.to_thread(write), f"save-{self._partition}")
         try:
             return await asyncio.shield(writing)
