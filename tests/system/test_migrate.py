@@ -9,13 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
 
 from api.composition.clock import system_clock
 from api.composition.keys import make_keys
@@ -26,6 +28,7 @@ from kafka_judge import Judged, administered, judged
 from ledger.core.record import EMPTY
 from ledger.files import MASTER_KEY
 from ledger.kafka.address import parse_address
+from ledger.kafka.declarations import DECLARATIONS
 from ledger.kafka.log import TOPIC, open_log
 from ledger.kafka.members import NODES_GROUP
 from ledger.ports import NewRecord
@@ -65,27 +68,31 @@ def data(played: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def cluster(kafka: Kafka) -> AsyncIterator[Kafka]:
-    """The broker without the topic of the events, before and after: the program knows one name only."""
-    await _without_topic(kafka)
+    """The broker without the topics of a log, before and after: the program knows one name of each only."""
+    await _without_topics(kafka)
     yield kafka
-    await _without_topic(kafka)
+    await _without_topics(kafka)
 
 
-async def _without_topic(kafka: Kafka) -> None:
+async def _without_topics(kafka: Kafka) -> None:
     async with administered(kafka) as admin:
-        if TOPIC in await admin.list_topics():
-            await admin.delete_topics([TOPIC])
+        if found := await _topics_of_a_log(admin):
+            await admin.delete_topics(found)
         async with asyncio.timeout(60):
-            while TOPIC in await admin.list_topics():  # noqa: ASYNC110 - the broker sends no event
+            while await _topics_of_a_log(admin):  # noqa: ASYNC110 - the broker sends no event
                 await asyncio.sleep(0.05)
+
+
+async def _topics_of_a_log(admin: AIOKafkaAdminClient) -> list[str]:
+    return [topic for topic in await admin.list_topics() if topic in (TOPIC, DECLARATIONS)]
 
 
 def address(kafka: Kafka) -> str:
     return f"{kafka.url}?replication_factor=1"
 
 
-def command(data: Path, kafka: Kafka) -> list[str]:
-    return [sys.executable, "-m", "api", "migrate", "--data", str(data), "--to", address(kafka)]
+def command(data: Path, kafka: Kafka, program: Sequence[str] = ("-m", "api")) -> list[str]:
+    return [sys.executable, *program, "migrate", "--data", str(data), "--to", address(kafka)]
 
 
 def environment(settings: dict[str, str]) -> dict[str, str]:
@@ -105,9 +112,11 @@ async def migrate(data: Path, kafka: Kafka, **settings: str) -> subprocess.Compl
     )
 
 
-def start(data: Path, kafka: Kafka, settings: dict[str, str]) -> subprocess.Popen[str]:
+def start(
+    data: Path, kafka: Kafka, settings: dict[str, str], program: Sequence[str] = ("-m", "api")
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command(data, kafka), env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(data, kafka, program), env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -269,11 +278,11 @@ async def test_a_node_that_starts_while_it_is_moved_is_noticed_before_it_says_do
     data: Path, cluster: Kafka
 ) -> None:
     """It comes when the first records have arrived: the first question to the group was answered by then."""
-    running = start(data, cluster, environment({}))
+    running = start(data, cluster, environment({}), ("-c", STOPS_ITSELF))
     async with asyncio.timeout(60):
-        while not await _has_records(cluster):  # noqa: ASYNC110 - the broker sends no event
-            await asyncio.sleep(0.005)
-        running.send_signal(signal.SIGSTOP)
+        while psutil.Process(running.pid).status() != psutil.STATUS_STOPPED:
+            assert running.poll() is None, running.communicate()
+            await asyncio.sleep(0.02)
         async with member_of_the_nodes(cluster):
             running.send_signal(signal.SIGCONT)
             said, errors = await asyncio.to_thread(running.communicate)
@@ -281,11 +290,23 @@ async def test_a_node_that_starts_while_it_is_moved_is_noticed_before_it_says_do
     assert not (data / MIGRATED).exists()
 
 
-async def _has_records(kafka: Kafka) -> bool:
-    async with administered(kafka) as admin:
-        if TOPIC not in await admin.list_topics():
-            return False
-    return any(one.values for one in await in_topic(kafka))
+STOPS_ITSELF = """
+import os, signal
+from api.cli.main import main
+from ledger.operations import migrate
+
+append = migrate._append
+
+async def append_and_stop(*arguments):
+    migrate._append = append
+    head = await append(*arguments)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return head
+
+migrate._append = append_and_stop
+main()
+"""
+"""The program; it stops itself after the first append."""
 
 
 @asynccontextmanager

@@ -288,7 +288,8 @@ def test_other_rows_of_the_same_version_need_accept_too(data: Path) -> None:
 def test_rows_changed_by_hand_are_mended_by_a_rebuild_that_says_how_far_it_is(data: Path, tmp_path: Path) -> None:
     change_rows(data, "UPDATE asset_g1 SET cash = cash + 7 WHERE user_id = 'u17'")
     change_rows(data, "DELETE FROM bet_g1 WHERE user_id = 'u18' AND bet_id = 'b3'")
-    change_rows(data, "INSERT INTO referral_g1 SELECT partition, user_id, 4, 9 FROM asset_g1 WHERE user_id = 'u19'")
+    members = "INSERT INTO referral_g1 (partition, user_id, level, asset, members, commissions) "
+    change_rows(data, members + "SELECT partition, user_id, 4, '', 9, '0' FROM asset_g1 WHERE user_id = 'u19'")
     assert program(data, "project", "check", "--once").returncode == 1
     often = "import api.cli.progress; api.cli.progress._LINE_EVERY_S = 0.3; from api.cli.main import main; main()"
     done = subprocess.run(

@@ -142,7 +142,20 @@ def test_bonus_that_returns_after_its_expiry_expires_at_once() -> None:
     given.bet("b1", 10, cash=0, bonus=10, grants=[["g1", 10]])
     given.time_us += 1_000
     given.accept("cancel_bet", bet_id="b1")
+    given.books.settle(given.time_us)
     assert given.buckets() == (0, 0, 0)
+
+
+def test_a_read_at_the_position_of_a_hold_that_began_expired_may_show_it_open_or_expired() -> None:
+    """Its expiry is the next event: a read between the two is right."""
+    given = Given()
+    given.deposit(1000)
+    given.accept("hold", hold_id="h1", asset="INR", amount=40, expires_at_us=START_US - 1)
+    held = {"INR": {"cash": 960, "bonus": 0, "held": 40, "available": 960, "withdrawable": 960}}
+    for document in (seen(), seen(balances=held)):
+        assert given.books.differences("u1", document, settled=False) == []
+    given.deposit(1)
+    assert given.buckets() == (1001, 0, 0)
 
 
 def test_a_cancelled_bet_returns_its_stake_to_the_buckets_that_paid_it() -> None:

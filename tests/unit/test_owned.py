@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Literal
 
 import pytest
 
@@ -336,18 +337,32 @@ async def some_steps() -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_checkpoint_that_has_begun_ends_well_before_its_writer_is_retired() -> None:
+class RoundUnderWay(asyncio.Lock):
+    """A round that lasts until ``ended``. ``waited_for``: a checkpoint has its turn, and waits for the round."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited_for, self.ended = asyncio.Event(), asyncio.Event()
+
+    async def acquire(self) -> Literal[True]:
+        self.waited_for.set()
+        await self.ended.wait()
+        return await super().acquire()
+
+
+async def test_a_checkpoint_that_has_begun_ends_well_before_its_writer_is_retired(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     world = await World().start()
     await world.given(open_wallet())
-    writer = world.node.writers[0]
-    while await writer.store_writes.merge():
-        pass  # until no merge takes the turn any more
-    async with writer._between_rounds:
-        saving = asyncio.create_task(writer.store_writes.save())
-        await some_steps()  # it has its turn at the store, and waits for the round
-        retiring = asyncio.create_task(writer.store_writes.retire(save=False))
-        await some_steps()
-        assert not retiring.done()
+    writer, a_round = world.node.writers[0], RoundUnderWay()
+    monkeypatch.setattr(writer.store_writes, "_between_rounds", a_round)
+    saving = asyncio.create_task(writer.store_writes.save())
+    await a_round.waited_for.wait()
+    retiring = asyncio.create_task(writer.store_writes.retire(save=False))
+    await some_steps()
+    assert not retiring.done()
+    a_round.ended.set()
     await asyncio.gather(saving, retiring)
     assert writer.state.changes == 0, "it was saved"
     await world.stop()

@@ -259,7 +259,8 @@ class Books:
         except KeyError as missing:
             self._surprise(command, f"was accepted though {missing} is not in the books")
         self._check_balances(wallet, command, body)
-        self._fire(wallet, now_us)
+        # What the command itself made due expires by the ledger's next event, which the response does not name: a
+        # read at this position need not show it. It fires with the wallet's next response.
 
     def _note_position(self, wallet: Wallet, command: Command, body: dict[str, Any]) -> None:
         if (position := self._note_end(command, body)) is None:
