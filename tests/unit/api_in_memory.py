@@ -21,6 +21,7 @@ import msgspec
 from api.composition.application import Listening, build_applications
 from api.composition.child_process import Child
 from api.http.application import Rim
+from api.http.consistency import body_of
 from api.http.limiter import Limiter
 from api.http.metrics import ReadModelGauges
 from api.identity.keys import Keys
@@ -30,6 +31,8 @@ from api.limits.signatures import SignedRequests
 from ledger.core.record import EMPTY
 from ledger.operations.seals import SEALS, SealFile
 from ledger.peers.log_view import LogView
+from projections.live.hub import Hub
+from projections.live.tail import LogTail
 from projections.models import VERSION
 from projections.projecting.partition import PartitionProjector
 from projections.reads.queries import Reads
@@ -100,8 +103,18 @@ class InMemoryApi:
         log_view = LogView(node, self.world.owners, self.world.others) if self._whole is None else self._whole
         self.reads = Reads(self.model, node, self.world.clock)
         address = "http://127.0.0.1:8080"
+        tail = LogTail(self.model, self._partitions, node.end, node.records)
+        self.hub = Hub(self.model, self.reads, body_of, tail.run, feeds_max=10, feeds_of_user_max=3)
         self.app, inside = build_applications(
-            node, self.reads, gauges, address, log_view, self.seals, Listening(**self._listeners), self._keys
+            node,
+            self.reads,
+            gauges,
+            address,
+            log_view,
+            self.seals,
+            Listening(**self._listeners),
+            self.hub,
+            self._keys,
         )
         if inside is not None:
             self.inside = inside
@@ -110,6 +123,7 @@ class InMemoryApi:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.hub.stop()
         await self.model.close()
         await self.store.close()
         await self.world.stop()

@@ -41,6 +41,7 @@ from api.http.requests import (
 )
 from api.http.routing import AnyRoute, PathRoutes, Router
 from api.http.service import Service
+from api.http.sockets import Sockets
 from api.identity.ports import IdentityUnavailable
 from api.identity.waiting import TooManyLogins
 from api.limits.ports import SharedUnavailable
@@ -112,11 +113,14 @@ class Rim:
         headers: Headers = SECURITY,
         cors: Cors | None = None,
         proofs: NodeProofs | None = None,
+        sockets: Sockets | None = None,
     ) -> None:
-        """``headers``: of every response; ``proofs``: what checks the calls of other nodes."""
+        """``headers``: of every response; ``proofs``: what checks the calls of other nodes; ``sockets``: what serves
+        WebSockets, where there are some."""
         self._router, self._gate = router, service.gate
         self._headers, self._cors = headers, cors
         self._proofs = proofs
+        self.sockets = sockets
         self.service = service
         self._requests = service.metrics.requests
         self._exchanges: dict[asyncio.Task[Any], _Exchange] = {}
@@ -124,7 +128,10 @@ class Rim:
         self._arriving_of: Counter[str] = Counter()
 
     async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        assert scope["type"] == ScopeType.HTTP, "the server accepts HTTP requests only"
+        if scope["type"] != ScopeType.HTTP:
+            assert self.sockets is not None, "the server accepts HTTP requests only"
+            await self.sockets(scope, receive, send)
+            return
         began = perf_counter()
         task = asyncio.current_task()
         assert task is not None
@@ -150,6 +157,7 @@ class Rim:
         always = self._headers if self._cors is None else (*self._headers, *self._cors.headers(scope))
         method, template, status = scope["method"], _UNMATCHED, _NO_RESPONSE
         problem: Problem | None = None
+        took_s: float | None = None
         try:
             try:
                 path = scope["raw_path"].decode("latin-1")
@@ -192,6 +200,8 @@ class Rim:
                 if method == "GET" and not exchange.from_node:
                     self._refuse_unsent(response)
                 status = response.status
+                if response.stream is not None:
+                    took_s = perf_counter() - began  # how long the client stays says nothing about the service
                 await respond(sending, response, self.unsent, always, with_body=method != "HEAD")
             except Problem as raised:
                 problem = raised
@@ -218,7 +228,7 @@ class Rim:
             if exchange.limit is not None:
                 exchange.limit.cancel()
             self._release(exchange)
-            self._requests.count(_label_of(method), template, status, perf_counter() - began)
+            self._requests.count(_label_of(method), template, status, took_s or perf_counter() - began)
 
     def _count(self, exchange: _Exchange, size: int) -> None:
         """Count ``size`` more bytes of the body. Raises Problem ``overloaded``, but never for a body of usual size,
