@@ -123,8 +123,8 @@ ASKED: Final[list[tuple[Builder, frozenset[str]]]] = [
 ]
 SORTED: Final = frozenset({"summed", "few", "left", "staked", "won", "net", "prefix", "users=3"})
 """Conditions whose rows may be sorted in memory: few rows change while a client pages, or is away; a leaderboard
-sorts all its users; the few rows of periods are added up; the wallets of a prefix are found by their names and sorted by their
-times."""
+sorts all its users; the few rows of periods are added up; the wallets of a prefix are found by their names and
+sorted by their times."""
 OF_ALL_USERS: Final = (leaders_statement, has_begun_statement)
 """These read the standings of all users."""
 
