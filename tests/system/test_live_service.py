@@ -93,7 +93,7 @@ async def test_the_headers_of_a_feed_keep_proxies_and_caches_from_holding_it(ser
 
 @BOTH
 async def test_a_client_that_is_gone_is_noticed(service: Service, source: Source) -> None:
-    async with source(service.url, "user_id=nobody") as feed:
+    async with source(service.url, "user_id=alone") as feed:
         await feed.next()
         await until_open(service, 1)
     await until_open(service, 0)

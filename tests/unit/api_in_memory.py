@@ -173,8 +173,11 @@ class InMemoryApi:
         }
         sent: list[Any] = []
 
+        parts: list[Any] = [{"type": "http.request", "body": body, "more_body": False}]
+
         async def receive() -> Any:
-            return {"type": "http.request", "body": body, "more_body": False}
+            # Then the client is gone, so that a response that lasts ends.
+            return parts.pop() if parts else {"type": "http.disconnect"}
 
         async def send(message: Any) -> None:
             sent.append(message)

@@ -31,11 +31,12 @@ TASKS: Final = {
     },
     "keep": {
         *("child-", "copies-of-seals", "follow-ups", "follow-ups-", "forwarding-retry", "rate-limits"),
+        *("live-feeds", "live-feeds-changes", "live-feeds-tend"),
         *("revocations", "seals", "signing-keys", "snapshots", "standby-follow-ups", "suspect-reads", "tls-reload"),
         "unsettled",
     },
     "start": {
-        *("checkpoints", "child-output", "ends", "forwarding", "kafka-abandon"),
+        *("checkpoints", "child-output", "ends", "forwarding", "kafka-abandon", "live-feed-client"),
         *(
             "open-",
             "owners-addresses",

@@ -419,5 +419,5 @@ async def test_the_limits_are_problems(api: InMemoryApi) -> None:
 
 async def test_an_ordinary_request_for_the_socket_is_told_what_to_do(api: InMemoryApi) -> None:
     response = await api.get("/v1/live/ws?user_id=u1")
-    assert response.status == 400
+    assert response.status == 404
     assert "WebSocket" in response.json()["detail"]

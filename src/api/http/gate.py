@@ -190,7 +190,7 @@ def _token_of(credentials: list[bytes]) -> bytes | Problem:
 
 
 def _is_own(request: Request[Any, Any]) -> bool:
-    """Whether every user that the request names is the player. A list may be empty: it names nobody."""
+    """Whether every user that the request names is the player. An empty list names no user."""
     own = request.identity.user_id
     for parameters in (request.path, request.query):
         if "user_id" in parameters.__struct_fields__:

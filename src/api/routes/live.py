@@ -59,7 +59,7 @@ async def get_live(service: Service, request: Request[Any, LiveQuery]) -> Respon
 
 
 async def get_socket(_service: Service, _request: Request[Any, LiveQuery]) -> Response:
-    raise Problem("malformed_request", "connect with a WebSocket; GET /v1/live has the same as server-sent events")
+    raise Problem("not_found", "connect with a WebSocket; GET /v1/live has the same as server-sent events")
 
 
 def _own(identity: Identity, query: LiveQuery) -> list[str]:
