@@ -61,7 +61,7 @@ class Apps:
 
         The wave has its responses, and the next one has not started. Raises ClientError.
         """
-        users = sorted({user_id for post in wave.posts for user_id in post.user_ids()})
+        users = sorted({user_id for post in wave.posts for user_id in post.user_ids() if ":" not in user_id})
         users = [user_id for user_id in users if self._books.wallet(user_id).status is not None]
         readers = self._rng.sample(users, min(self._rng.choice(SESSIONS), len(users)))
         sessions = [self._session(user_id) for user_id in readers]

@@ -267,7 +267,8 @@ async def play_day(
         for wave in server.waves():
             for post in wave.posts:
                 for planned in post.planned:
-                    books.sending(planned.command)
+                    if ACCEPTED in planned.may:
+                        books.sending(planned.command)
             await run_all(send(post) for post in wave.posts)
             await after_wave(server, wave)
             progress(wave.clock, wave.size())

@@ -23,7 +23,7 @@ from demo.traffic.server import GameServer
 from properties.naive_reads import NaiveReads, NotFound
 from unit.test_demo_traffic import LedgerInMemory, Played
 
-DAY = Day(users=20, commands=320, seed=5, servers=1, periods=4)
+DAY = Day(users=20, commands=320, seed=5, servers=1, periods=4, campaigns=False)
 
 Doc = dict[str, Any]
 
