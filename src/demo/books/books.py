@@ -472,7 +472,9 @@ class Books:
 
     def _granted(self, wallet: Wallet, command: Command, body: dict[str, Any], grant_id: str, amount: int) -> None:
         asset = command["asset"]
-        wallet.grants[grant_id] = Grant(grant_id, asset, amount, body["seq"], command.get("expires_at_us"), amount)
+        kind = "deposit" if command["type"] == "deposit" else "grant"
+        expires_at_us = command.get("expires_at_us")
+        wallet.grants[grant_id] = Grant(grant_id, asset, amount, body["seq"], expires_at_us, amount, kind=kind)
         self.flows["bonus", asset] += amount
         self._check_balance_max(wallet, command, asset)
 
@@ -494,7 +496,7 @@ class Books:
         self._take_cash(wallet, command, item.asset, item.cash)
         if item.grant_id is not None:
             grant = wallet.grants[item.grant_id]
-            self.flows["bonus" if grant.kind == "grant" else grant.kind, item.asset] -= grant.left
+            self.flows["bonus" if grant.kind in ("grant", "deposit") else grant.kind, item.asset] -= grant.left
             grant.left, grant.untouched, grant.reversed = 0, False, True
         if item.order_id is not None:
             wallet.orders[item.order_id].status = "reversed"

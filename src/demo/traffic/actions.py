@@ -19,7 +19,7 @@ from demo.traffic.plan import ANY_SHORTAGE, SURE, UNIT, Day, Fault, Later, Plann
 FAR_TOO_MUCH = 10**13
 MORE_THAN_A_WALLET = {asset: 10_000 * unit for asset, unit in UNIT.items()}
 """No regular player gets so much, and one operator may adjust it alone."""
-PLAYS_THROUGH = 0.12
+PLAYS_THROUGH = 0.3
 """How often a player stakes all that the wagering still asks for. Chosen, so that withdrawals are possible."""
 FIRST_DEPOSIT_BONUS = ((100, 20), (300, 60), (1_000, 150), (3_000, 300), (10_000, 600))
 PICKS = ("big", "small", "red", "green", "violet", "7", "home win", "over 2½", "सात")
@@ -381,7 +381,7 @@ class Actions:
             ),
         ]
         if len(may := self._may_withdraw(player, FAR_TOO_MUCH)) == 1:
-            choices.append((*may, "request_withdrawal", self._order(asset, FAR_TOO_MUCH)))
+            choices.append((next(iter(may)), "request_withdrawal", self._order(asset, FAR_TOO_MUCH)))
         if wallet.bets:
             bet_id, bet = self.rng.choice(list(wallet.bets.items()))
             code = "bet_cancelled_before" if bet.status == "never" else "bet_id_reused"
@@ -391,8 +391,8 @@ class Actions:
             choices += [("order_id_reused", "deposit", {**self._order(asset, 100), "order_id": order_id})] * 4
             if order.kind == "deposit":
                 choices.append(("order_not_found", "approve_withdrawal", {"order_id": order_id}))
-        if wallet.grants:
-            grant = {"grant_id": self.rng.choice(list(wallet.grants)), "asset": asset, "amount": 100}
+        if own := [grant_id for grant_id in wallet.grants if not grant_id.startswith("~")]:
+            grant = {"grant_id": self.rng.choice(own), "asset": asset, "amount": 100}
             choices += [("grant_id_reused", "grant_bonus", grant)] * 2
         if wallet.holds:
             taken = {"hold_id": self.rng.choice(list(wallet.holds)), "asset": asset, "amount": 1}
@@ -511,8 +511,8 @@ class Actions:
             self.now.sent.append(planned)
         return planned
 
-    def _wrong(self, code: str, player: Player, kind: str, **fields: object) -> Planned:
-        return self._plan(player, kind, frozenset({code}), **fields)
+    def _wrong(self, refused: str, player: Player, kind: str, /, **fields: object) -> Planned:
+        return self._plan(player, kind, frozenset({refused}), **fields)
 
     def _one(self, planned: Planned) -> Post:
         return self._faulty(Post((planned,)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from demo.books.wallets import ACCEPTED
+from demo.books.wallets import ACCEPTED, Command
 from demo.traffic.actions import OPERATORS
 from demo.traffic.plan import Planned, Player, Post, Role
 from demo.traffic.withdrawals import Withdrawals
@@ -56,7 +56,7 @@ class Campaigns(Withdrawals):
         code = f"{self.day.tag}gift-{self.number}-{self.now.numbers}"
         stream = Player(f"gift:{code}", Role.REGULAR, asset)
         claims = max(len(claimers) + self.rng.choice((-1, 0, 0, 2)), 1)
-        fields = {"asset": asset, "amount": self._money(asset, 20, 400), "claims": claims}
+        fields: Command = {"asset": asset, "amount": self._money(asset, 20, 400), "claims": claims}
         create = [self._plan(stream, "create_gift", **fields)]
         if self.rng.random() < 0.3:
             create.insert(0, self._wrong("not_eligible", stream, "close_gift", reason="mistaken"))
