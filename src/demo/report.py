@@ -167,9 +167,7 @@ def _money_flows(summary: Summary) -> Table:
         table.add_column(asset, justify="right")
 
     def row(name: str, times: int, amounts: Mapping[str, int]) -> None:
-        table.add_row(
-            name, f"{times:,}", *(amount_text(asset, amounts.get(asset, 0)) for asset in assets), style=style
-        )
+        table.add_row(name, f"{times:,}", *(amount_text(asset, amounts.get(asset, 0)) for asset in assets))
 
     grants = [grant for wallet in wallets for grant in wallet.grants.values() if not grant.reversed]
     for name, kinds in BONUSES.items():
