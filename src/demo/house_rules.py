@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from demo.books.rules import Rules, money_rules
+from demo.books.wallets import Command
 from demo.login import Senders
 from demo.traffic.plan import Planned
 from http_client.client import AsyncClient
@@ -63,20 +64,23 @@ async def are_played(client: AsyncClient, senders: Senders, house: HouseRules, u
     if asset is None:
         return bool(house.money)
     status = 0
-    for command in (
+    commands: tuple[Command, ...] = (
         {"type": "open_wallet", "command_id": "c-1", "user_id": user_id},
         {"type": "claim_attendance", "command_id": "c-2", "user_id": user_id, "asset": asset},
-    ):
-        ((sender, _),) = senders.parts([Planned(command)], None)
-        headers = {"Content-Type": "application/json", **await senders.headers(sender)}
-        body = msgspec.json.encode(command)
-        response = await client.until_usable(lambda body=body, headers=headers: _post(client, body, headers))
-        status = response.expect(200, 201, 422).status
+    )
+    for command in commands:
+        status = (await _post(client, senders, command)).expect(200, 201, 422).status
     return status != 422
 
 
-async def _post(client: AsyncClient, body: bytes, headers: dict[str, str]) -> Response:
-    return await client.once("POST", path_of("commands"), body=body, headers=headers)
+async def _post(client: AsyncClient, senders: Senders, command: Command) -> Response:
+    ((sender, _),) = senders.parts([Planned(command)], None)
+
+    async def once() -> Response:
+        headers = {"Content-Type": "application/json", **await senders.headers(sender)}
+        return await client.once("POST", path_of("commands"), body=msgspec.json.encode(command), headers=headers)
+
+    return await client.until_usable(once)
 
 
 def _read(path: Path) -> dict[str, Any]:

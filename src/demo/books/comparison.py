@@ -26,7 +26,8 @@ def differences(wallet: Wallet, seen: dict[str, Any] | None, *, settled: bool, s
             found.append(f"{user_id}: {what} is {theirs}, in the books {ours}")
 
     compare("status", seen.get("status"), wallet.status)
-    if settled or seen.get("referrer_id") != wallet.referrer_coming:
+    coming = None if settled else wallet.referrer_coming
+    if coming is None or seen.get("referrer_id") != coming:
         compare("referrer_id", seen.get("referrer_id"), wallet.referrer_id)
     first = seen.get("first_deposit")
     theirs = None if first is None else (first.get("order_id"), first.get("asset"), first.get("amount"))
