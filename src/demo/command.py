@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 USERS, COMMANDS = 1_000, 12_000
-"""Half a minute to a minute on two slow cores that client and service share."""
+"""Half a minute to a minute on two slow cores that client and service share; the games alone take half a minute."""
 
 QUICK_USERS, QUICK_COMMANDS, QUICK_PERIODS = 150, 2_500, 8
 

@@ -146,11 +146,8 @@ def _possible_totals(wallet: Wallet, seen: Sequence[Seen], *, settled: bool) -> 
     for (asset,), row in list(ours.items()):
         their = theirs.get(asset, {})
         paid, most = their.get("commissions", _NOTHING), wallet.commission(asset)
-        least = most if settled else 0
-        if (
-            least <= paid["amount"] <= most
-            and (paid["amount"] > 0) <= paid["count"] <= wallet.commission_parts[asset]
-        ):
+        least, parts = most if settled else 0, wallet.commission_parts[asset]
+        if least <= paid["amount"] <= most and (paid["amount"] > 0) <= paid["count"] <= parts:
             row["commissions"] = paid
         granted = their.get("bonuses", _NOTHING)
         if not settled and (granted["count"], granted["amount"]) in _possible_bonuses(wallet, asset, row["bonuses"]):
