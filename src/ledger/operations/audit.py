@@ -43,9 +43,7 @@ from ledger.operations.verifying.follow_ups import FollowUps
 from ledger.operations.verifying.pay_tables import PayTables
 from ledger.operations.verifying.postings import HANDLERS, Book, Handler, Mismatch, difference, moves_nothing
 from ledger.operations.verifying.records import (
-    ALSO_OWN_TYPES,
     KINDS,
-    OWN_TYPES,
     Kind,
     Record,
     Unreadable,
@@ -55,6 +53,7 @@ from ledger.operations.verifying.records import (
     written,
 )
 from ledger.operations.verifying.settlements import Settlements
+from ledger.operations.verifying.shapes import ALSO_OWN_TYPES, OWN_TYPES
 from ledger.operations.verifying.unique_ids import KEYS, SECOND_KEY, KeyOf, UniqueIds, second_key_of, second_use
 from ledger.ports import StoredRecord
 

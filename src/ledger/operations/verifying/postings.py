@@ -18,7 +18,8 @@ from typing import Any, Final, NamedTuple
 from msgspec import UNSET, UnsetType
 
 from ledger.operations.verifying.money_flows import MoneyFlows
-from ledger.operations.verifying.records import Buckets, Posting, Record
+from ledger.operations.verifying.records import Record
+from ledger.operations.verifying.shapes import Buckets, Posting
 
 _DEPOSITS: Final = "house/deposits"
 _BONUSES: Final = "house/bonuses"
