@@ -68,7 +68,7 @@ FILE = json.dumps(
                 "first_deposit": [[50, 10], [100, 20], [1_000, 200]],
                 "attendance": [7, 8],
                 "bonus_expires_after_s": 604_800,
-                "wagering": {"deposit": 1, "bonus": 2},
+                "wagering": {"deposit": 3, "bonus": 2},
                 "valid_referral": 300,
                 "invitation": [[1, 55], [3, 155]],
             }
@@ -270,9 +270,9 @@ BY_RULES: dict[str, tuple[str, dict[str, Any], Change, str]] = {
         "deposited",
         {"amount": 100},
         data(wagering=99),
-        "adds 99 to the wagering, by its rules 100",
+        "adds 99 to the wagering, by its rules 300",
     ),
-    "wagering of a deposit and its bonus": ("deposited", {"bonus": 4}, data(wagering=200), "by its rules 208"),
+    "wagering of a deposit and its bonus": ("deposited", {"bonus": 4}, data(wagering=200), "by its rules 608"),
     "no wagering, though the rules are named": (
         "deposited",
         {"amount": 100},
