@@ -40,13 +40,23 @@ from ledger.writer.writer import Writer
 from properties.busy_days import Wait, busy_day
 from properties.jumping_loop import JumpingLoop
 from properties.naive_ledger import DAY_US
-from properties.scenarios import MONEY, USERS, Post, beginnings, book_of_money, game_commands, mostly, seen
+from properties.scenarios import (
+    MONEY,
+    USERS,
+    Post,
+    beginnings,
+    book_of_money,
+    game_commands,
+    mostly,
+    seen,
+    stream_of,
+)
 from properties.scenarios import commands as wallet_commands
 from properties.witness import Asked, Witness, Written
 from unit.given import ASSETS, NOON, SECOND_US
 
 PARTITIONS: Final = 3
-"""u1 and u3 share one, u2 has another, the third stays empty."""
+"""u1 and u3 share one, u2 has another; the third has no wallet, but a gift."""
 
 ReturnedT = TypeVar("ReturnedT")
 
@@ -236,7 +246,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(again=which, post=commands)
     def uses_a_command_id_for_another_command(self, again: int, post: Post) -> None:
         for before in self.earlier(again):
-            if before.user_id.startswith("game:") != post.fields["user_id"].startswith("game:"):
+            if stream_of(before.user_id) != stream_of(post.fields["user_id"]):
                 continue  # such a command is malformed
             [asked] = self.new([post])
             asked.fields |= {name: before.fields[name] for name in ("command_id", "user_id")}
@@ -411,8 +421,8 @@ def _changed(fields: Mapping[str, Any], change: int) -> dict[str, Any]:
 # --- in memory: everything that a log can do to a writer ------------------------------------------------------------
 
 
-SENDING: Final = ("open_wallet", "transfer")
-"""Commands that send a follow-up to another partition."""
+SENDING: Final = ("open_wallet", "transfer", "claim_gift", "claim_referral_code")
+"""Commands with a follow-up that is concluded in their own wallet."""
 
 FAILURES: Final = (
     Failure(LogUnavailable("injected"), lands=False),
@@ -495,7 +505,7 @@ class MemoryMachine(LedgerMachine):
         for one in asked:
             await self.post(one, other)
         await other.stop()
-        for user_id in USERS:  # a read at the first writer now makes it read what the other wrote
+        for user_id in (*USERS, "gift:g2"):  # a read at the first writer now makes it read what the other wrote
             await self.node.wallet(user_id)
 
     @rule(posts=few, failing=st.integers(1, 3))
