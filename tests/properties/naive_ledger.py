@@ -425,9 +425,9 @@ class NaiveLedger:
             case "gift_claimed":
                 follow("gift_claim", f"gift:{fact.data['code']}", {"claimed_by": fact.user_id})
             case "gift_share_granted" | "gift_share_refused":
-                outcome = {name: fact.data[name] for name in ("asset", "amount", "reason") if name in fact.data}
-                code = fact.user_id.removeprefix("gift:")
-                follow("gift_share", fact.data["claimed_by"], {"code": code, **outcome})
+                outcome = {"code": fact.user_id.removeprefix("gift:")}
+                outcome |= {name: fact.data[name] for name in ("asset", "amount", "reason") if name in fact.data}
+                follow("gift_share", fact.data["claimed_by"], outcome)
             case "referral_code_claimed":
                 claim = {"claimed_by": fact.user_id, "code": fact.data["code"]}
                 follow("code_claim", f"code:{fact.data['code']}", claim)
@@ -523,7 +523,7 @@ class NaiveLedger:
     def _pay_commission(self, user_id: str, data: dict[str, Any]) -> _Decision:
         asset, level, facts = data["asset"], data["level"], self._of(user_id)
         rules = self._money[asset]
-        added: dict[str, Any] = self._not_payable(user_id)
+        added: dict[str, Any] = {**self._not_payable(user_id)}
         if added:
             added |= {"amount": 0, "carried_e9": naive_commissions.carried(facts, asset)}
             added |= {"rate_e9": naive_commissions.rate_of(rules, facts, level)}
