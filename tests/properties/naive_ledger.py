@@ -514,7 +514,7 @@ class NaiveLedger:
         asset, amount = data["asset"], data["amount"]
         if no_room := self._no_room(user_id, asset, amount):
             return _Decision("gift_refused", added=no_room)
-        added = {"grant_id": naive_money.own_id(self._of(user_id), "gift")}
+        added: dict[str, Any] = {"grant_id": naive_money.own_id(self._of(user_id), "gift")}
         added |= naive_money.expiry(self._money.get(asset, {}), time_us) | self._added(user_id, asset, bonus=amount)
         return _Decision(
             "gift_received", [("house/gifts", asset, -amount), _to(user_id, "bonus", asset, amount)], added
