@@ -42,6 +42,7 @@ from properties.jumping_loop import JumpingLoop
 from properties.naive_ledger import DAY_US
 from properties.scenarios import (
     MONEY,
+    MONEY_PER_BET,
     USERS,
     Post,
     beginnings,
@@ -96,13 +97,14 @@ class LedgerMachine(RuleBasedStateMachine):
     """What a node must do on every log and state store. A subclass opens them."""
 
     thread_wait_s = 0.0
+    money: Mapping[str, Any] = MONEY
 
     def __init__(self) -> None:
         super().__init__()
         self.saves_by_itself = True
         self.loop = JumpingLoop(self.thread_wait_s)
         self.clock = Clock()
-        self.witness = Witness(PARTITIONS, tuple(ASSETS), MONEY)
+        self.witness = Witness(PARTITIONS, tuple(ASSETS), dict(self.money))
         self.asked: list[Asked] = []
         self.to_retry: list[Asked] = []
         self.begin()
@@ -131,7 +133,7 @@ class LedgerMachine(RuleBasedStateMachine):
         options: dict[str, Any] = {
             "changes_per_checkpoint": limit,
             "checked_at_start": 30,
-            "rules": book_of_money(MONEY),
+            "rules": book_of_money(dict(self.money)),
         }
         node = node_of_whole_log(log, store, self.clock, ASSETS, **options)
         return node, await node.start()
@@ -520,13 +522,19 @@ class MemoryMachine(LedgerMachine):
         self.settle(*asked)
 
 
+class PerBetMachine(MemoryMachine):
+    """The same with other rules of money flows."""
+
+    money = MONEY_PER_BET
+
+
 # --- random days ----------------------------------------------------------------------------------------------------
 
 
 def live_through(seed: int) -> None:
     """A busy day in which everything may fail. Equal seeds give equal days."""
     chance = random.Random(seed)
-    machine = MemoryMachine()
+    machine = PerBetMachine() if seed % 3 == 2 else MemoryMachine()
     day: deque[Post | Wait] = deque(step for step in busy_day(seed, games=True) if isinstance(step, Post | Wait))
     ways = [way for way in WAYS for _ in range(chance.choice((0, 1, 1, 4)))]
     try:
