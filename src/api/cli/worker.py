@@ -17,6 +17,7 @@ import click
 
 from api.composition.child_process import DISASTER, Child
 from api.composition.settings import SQLITE, Settings
+from ledger.core.games.edges import exceeded_edges
 from ledger.errors import LedgerError, LogDamaged, LogMisconfigured, LogUnavailable, LogUnreadable
 from ledger.pacing import sleep_unless_stopped
 from projections.storage.port import ReadModelAhead, message_for_log
@@ -66,6 +67,8 @@ def _end(status: int) -> None:
 async def _work(settings: Settings, web_host: str, web_port: int, *, check: bool) -> None:
     from api.composition.read_side import open_worker
 
+    for exceeded in exceeded_edges(settings.games, settings.money, settings.assets):
+        _log.warning("%s", exceeded.message)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -18,6 +18,7 @@ from api.identity.login import Login
 from api.nodes.proof import NodeProofs
 from api.routes.peers import PEER_ROUTES
 from api.routes.table import ROUTES
+from ledger.core.games.edges import exceeded_edges
 from ledger.node.node import Node
 from ledger.operations.seals import SealFile
 from ledger.peers.handler import PeerHandler
@@ -76,7 +77,8 @@ def build_applications(
     metrics = Metrics(
         node, read_model, None if limiter is None else limiter.limits, None if login is None else login.tokens
     )
-    service = Service(node, reads, log, address, metrics, PeerHandler(node), seals, gate, login, limiter, keys)
+    edges = exceeded_edges(node.rules.games, node.rules.money, node.assets)
+    service = Service(node, reads, log, address, metrics, PeerHandler(node), seals, gate, login, limiter, keys, edges)
     routes = [route for route in ROUTES if not listening.internal or route.path != _METRICS]
     cors = Cors(listening.origins) if listening.origins else None
     public = Rim(Router(routes), service, headers=WITH_TLS if listening.tls else SECURITY, cors=cors)

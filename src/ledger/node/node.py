@@ -94,7 +94,7 @@ class Node:
         clock_off_us: Callable[[], int] = lambda: 0,
     ) -> None:
         """``clock_off_us``: how far this clock is from the log's."""
-        self._log, self._store, self._clock, self._assets = log, store, clock, assets
+        self._log, self._store, self._clock, self.assets = log, store, clock, assets
         # Copies: its writers may learn further tables and rules.
         self.rules = replace(rules, tables=dict(rules.tables), money_kept=dict(rules.money_kept))
         self.partitions = log.partitions
@@ -133,7 +133,7 @@ class Node:
             self._log,
             self._store,
             self._clock,
-            self._assets,
+            self.assets,
             rules=self.rules,
             deliver=self._deliver,
             announce=self._announce,
