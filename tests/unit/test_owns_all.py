@@ -105,4 +105,6 @@ async def test_follow_ups_that_no_writer_takes_wait_in_the_state_and_all_arrive_
 
 
 def first_user_of(partition: int, partitions: int) -> str:
-    return next(name for name in (f"u{number}" for number in range(100)) if partition_of(name, partitions) == partition)
+    return next(
+        name for name in (f"u{number}" for number in range(100)) if partition_of(name, partitions) == partition
+    )

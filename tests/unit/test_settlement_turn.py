@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from ledger.core.follow_up_commands import ConcludeTransfer, ResolvePeriod
 from ledger.core.position import partition_of
@@ -87,11 +88,12 @@ async def test_a_partition_that_must_be_opened_again_leaves_the_turn_to_the_othe
         await append(partition, after, records)
 
     world.log.append = gated  # type: ignore[method-assign]
-    about = {"command_id": "~x:0", "cause": "0:1", "cause_time_us": 1}
+    about: dict[str, Any] = {"command_id": "~x:0", "cause": "0:1", "cause_time_us": 1}
     writer = world.node.writers[behind]
     writer.receive(ResolvePeriod(**about, user_id=f"partition:{behind}", game="wingo_30s", period=NEXT), lambda: None)
     writer.receive(
-        ConcludeTransfer(**about, user_id=USERS[0], transfer_id="t", to_user_id="x", asset="INR", amount=1), lambda: None
+        ConcludeTransfer(**about, user_id=USERS[0], transfer_id="t", to_user_id="x", asset="INR", amount=1),
+        lambda: None,
     )
     async with asyncio.timeout(60):
         await opening.wait()

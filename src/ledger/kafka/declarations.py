@@ -165,7 +165,7 @@ def _lost(topic: str, events_topic: str, address: KafkaAddress) -> str:
         f"the topic {topic} at {address} declares no asset, but {events_topic} has records: it was deleted, or "
         "created again. Nothing was written. Restore it from a copy of the cluster. Without a copy, declare each "
         "asset again with the exponent that the events were written with, by kafka-console-producer.sh "
-        f"--property parse.key=true --topic {topic} and lines such as 'INR<tab>{{\"asset\":\"INR\",\"exponent\":2}}'; "
+        f'--property parse.key=true --topic {topic} and lines such as \'INR<tab>{{"asset":"INR","exponent":2}}\'; '
         "then start a node once with each rules file that was in use"
     )
 
