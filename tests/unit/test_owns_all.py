@@ -94,10 +94,10 @@ async def test_follow_ups_that_no_writer_takes_wait_in_the_state_and_all_arrive_
         await world.accepted(transfer(1, quick, f"q{number}", user_id=sender))
         assert others.waiting <= 2 * 8, "8 for each partition"
     async with asyncio.timeout(60):
-        while await world.cash(quick) < 60:
+        while await world.cash(quick) < 60:  # noqa: ASYNC110 - a state of all writers
             await asyncio.sleep(0.001)
         gate.set()
-        while world.open_follow_ups() or others.waiting:
+        while world.open_follow_ups() or others.waiting:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.001)
     assert [world.types(user).count("transfer_received") for user in (slow, quick)] == [60, 60]
     assert world.types(sender).count("transfer_delivered") == 120

@@ -29,14 +29,14 @@ class Waiting(NamedTuple):
 
 
 class FollowUpQueue:
-    """``waiting``: (origin, seq) → the follow-up that event ``seq`` of partition ``origin`` sent, the oldest first."""
+    """``waiting``: (origin, seq) → the follow-up that this event of this partition sent, the oldest first."""
 
     __slots__ = ("_in_state_after", "_local", "_partition", "_partitions", "waiting")
 
     def __init__(self, partition: int, local: LocalWriters, partitions: int) -> None:
         self.waiting: dict[tuple[int, int], Waiting] = {}
         self._in_state_after: dict[int, int] = {}
-        """Origin → seq: the origin's follow-ups of later events are only in its state, except those in ``waiting``."""
+        """Origin → seq: its follow-ups of later events are only in its state, except those in ``waiting``."""
         self._partition, self._local, self._partitions = partition, local, partitions
 
     @property
