@@ -161,8 +161,8 @@ class Embedded(Provider):
         return OwnsAll(log.partitions, address=settings.advertise)
 
     @provide
-    def others(self) -> OtherNodes:
-        return NoOtherNodes()
+    def others(self, log: EventLog) -> OtherNodes:
+        return NoOtherNodes(log.partitions)
 
     @provide
     async def node(
