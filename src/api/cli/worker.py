@@ -15,6 +15,7 @@ from typing import Final
 
 import click
 
+from api.cli.logs import set_up_logs
 from api.composition.child_process import DISASTER, Child
 from api.composition.settings import SQLITE, Settings
 from ledger.core.games.edges import exceeded_edges
@@ -38,7 +39,7 @@ def work(settings: Settings, *, web_host: str, web_port: int, check: bool) -> No
             err=True,
         )
         sys.exit(2)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    set_up_logs(os.environ)
     for name in ("faust", "mode", "aiokafka"):  # they log every rebalance at length
         logging.getLogger(name).setLevel(logging.CRITICAL)
     import uvloop

@@ -432,6 +432,7 @@ class Writer:
                     self.state.roll_back()
                     self._opening.must_open = True
                     self._wait_again(requests, follow_ups)
+                    self._settlement_turn.give_back(self.partition)  # others decide while this one is opened
                     return
                 # Not before ``now_us``, if the clock steps back during the read: the due timers would be lost.
                 decided = self._decider.decide(self.head, now_us, self._clock(), requests, follow_ups, due)
