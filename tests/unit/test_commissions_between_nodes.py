@@ -79,7 +79,9 @@ async def all_paid(cluster: Cluster, days: int = 1) -> None:
     assert each == {commission: days for commission in EXPECTED}
     per_day = Counter((event.data.member, event.data.level, event.data.day) for event in paid)
     assert set(per_day.values()) == {1}
-    closed = Counter((event.user_id, event.data.day) for event in log.events() if isinstance(event.data, CommissionDue))
+    closed = Counter(
+        (event.user_id, event.data.day) for event in log.events() if isinstance(event.data, CommissionDue)
+    )
     assert set(closed.values()) == {1}
     for user_id in MEMBERS:
         wallet = await cluster.owner_of(user_id).wallet(user_id)
