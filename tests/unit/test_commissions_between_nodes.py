@@ -1,8 +1,8 @@
 """A day's commissions over two nodes: once for each member, level and day, although a node dies at any append or is
 down at midnight.
 
-Six members have referred each other in a row, those of node ``a`` and of node ``b`` by turns, so every commission of an
-odd level goes to the other node.
+Six members have referred each other in a row, those of node ``a`` and of node ``b`` by turns, so every commission of
+an odd level goes to the other node.
 """
 
 import asyncio
@@ -76,7 +76,7 @@ async def all_paid(cluster: Cluster, days: int = 1) -> None:
                 await asyncio.sleep(0.002)
     paid = [event for event in log.events() if isinstance(event.data, CommissionPaid)]
     each = Counter((event.user_id, event.data.member, event.data.level) for event in paid)
-    assert each == {commission: days for commission in EXPECTED}
+    assert each == dict.fromkeys(EXPECTED, days)
     per_day = Counter((event.data.member, event.data.level, event.data.day) for event in paid)
     assert set(per_day.values()) == {1}
     closed = Counter(

@@ -16,8 +16,8 @@ from ledger.writer import writer as writer_module
 from ledger.writer.open_bets import ASK_AFTER_US
 from ledger.writer.requests import DryRunAccepted, OutcomeRequest, Refused
 from properties.jumping_loop import in_skipped_time
-from unit.given import NOON, SECOND_US, deposit, open_wallet, place_bet, record_result
 from unit.cluster_in_memory import ClusterInMemory, Trouble
+from unit.given import NOON, SECOND_US, deposit, open_wallet, place_bet, record_result
 from unit.nodes_in_memory import Cluster
 from unit.test_follow_ups_between_nodes import PARTITIONS, MortalLog
 
@@ -82,7 +82,7 @@ async def test_the_bets_of_another_node_are_settled_once_whenever_it_dies(lands:
     assert append > 1
 
 
-# --- asking for an outcome that was not announced --------------------------------------------------------------------
+# --- asking for an outcome that was not announced ------------------------------------------------------------------
 
 
 async def bet_at(cluster: ClusterInMemory) -> tuple[str, str, str]:
@@ -183,7 +183,7 @@ async def test_a_node_whose_clock_is_behind_takes_no_bet_once_it_has_heard_of_th
         assert isinstance(dry_run, DryRunAccepted), dry_run
         await cluster[house].accepted(record_result("7", PERIOD))
         async with asyncio.timeout(5):
-            while not cluster[house].peers.delivered or cluster[house].forwarding._delivery.waiting:
+            while not cluster[house].peers.delivered or cluster[house].forwarding._delivery.waiting:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         refused = await cluster[house].post(bet_on_big(user_id, "b1"))
         assert isinstance(refused, Refused), refused
