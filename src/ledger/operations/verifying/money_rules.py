@@ -41,7 +41,7 @@ class Commission(NamedTuple):
 
     @property
     def levels(self) -> int:
-        """The last level that has a rate for anybody."""
+        """The last level that has a rate, of any agent level."""
         return max(len(rates) for rates in (self.rates_e9, *self.agents.values()))
 
 
