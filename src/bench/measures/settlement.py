@@ -13,8 +13,8 @@ from typing import Final
 
 from bench.figures import Bound, Row, Target, percentile
 from bench.lab.one_node import Lab
-from bench.measures.own_node import START_US, Written, own_node
 from bench.load.bodies import GAME, SELECTIONS
+from bench.measures.own_node import START_US, Written, own_node
 from bench.report import rate_text
 from ledger.core.commands import Command, Deposit, OpenWallet, PlaceBet, RecordResult
 from ledger.core.games.periods import RESULT_AFTER_US, name_of
