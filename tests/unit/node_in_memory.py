@@ -102,7 +102,7 @@ class World:
         options: dict[str, Any] = {"generation": 0, "others": None, **self.options}
         generation, others = options.pop("generation"), options.pop("others")
         options.setdefault("owners", OwnsAll(self.log.partitions, generation=generation))
-        options["others"] = NoOtherNodes() if others is None else others
+        options["others"] = NoOtherNodes(self.log.partitions) if others is None else others
         self.owners, self.others = options["owners"], options["others"]
         self.node = Node(self.log, self.store, self.clock, ASSETS, **options)
         await self.node.start()
