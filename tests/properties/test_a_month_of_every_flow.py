@@ -215,8 +215,11 @@ class Month:
         """It knows all rules, so every amount that they give is recomputed."""
         assert isinstance(self.machine.log, MemoryEventLog)
         rules = book_of_money(dict(self.machine.money))
-        known = {"tables": forms_of_tables(rules.tables), "money": forms_of_money(rules.money_kept)}
-        verified = verify(Lists(self.machine.log.appended.records), **known)
+        verified = verify(
+            Lists(self.machine.log.appended.records),
+            tables=forms_of_tables(rules.tables),
+            money=forms_of_money(rules.money_kept),
+        )
         assert (verified.missing_tables, verified.missing_rules) == ((), ())
 
     def shares_add_up(self, facts: list[Fact]) -> None:

@@ -140,7 +140,8 @@ async def claim_gift_and_die_at(number: int, dies: str, *, lands: bool) -> bool:
         if log.dead.is_set():
             claiming.cancel()
             await cluster.crash_one(dies)
-            await cluster.give(**{"b" if dies == "a" else "a": set(range(PARTITIONS))})
+            everything = set(range(PARTITIONS))
+            await (cluster.give(b=everything) if dies == "a" else cluster.give(a=everything))
             await cluster.settled()
             await _all_claim(cluster)
         else:
