@@ -9,6 +9,7 @@ Invariants:
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -92,6 +93,9 @@ class Running(NamedTuple):
     ready: bool
     parts: dict[str, list[str | int]]
     """Name → address, process id."""
+    rules: str = ""
+    rules_sha256: str = ""
+    """The rules file, and what it contained when the set was started."""
 
 
 # --- commands of the user ------------------------------------------------------------------------------------------
@@ -110,7 +114,25 @@ def up(plan: Plan) -> None:
         raise Trouble(f"the set runs with {found.database} already: `make down` first")
     elif found.auth != plan.auth:
         raise Trouble(f"the set runs with AUTH={found.auth} already: `make down` first")
+    elif found.rules != plan.rules:
+        raise Trouble(
+            f"the set runs with {_named(found.rules)} already, not with {_named(plan.rules)}: `make down` first"
+        )
+    elif found.rules_sha256 != _sha256_of(plan.rules):
+        raise Trouble(f"{plan.rules} has changed since the set was started with it: `make down` first")
     _print(_until_ready(plan.folder), plan.folder)
+
+
+def _named(rules: str) -> str:
+    return f"the rules of {rules}" if rules else "the built-in games"
+
+
+def _sha256_of(rules: str) -> str:
+    """The hash of a rules file; "" without one. Raises Trouble."""
+    try:
+        return hashlib.sha256(Path(rules).read_bytes()).hexdigest() if rules else ""
+    except OSError as error:
+        raise Trouble(f"the rules file {rules} cannot be read: {error.strerror}") from error
 
 
 def down(folder: Path, *, clean: bool) -> None:
@@ -246,14 +268,15 @@ def keep(plan: Plan) -> None:
         lock.write(str(os.getpid()))
         lock.flush()
         started: list[Server] = []
+        rules_sha256 = _sha256_of(plan.rules)
         try:
             for part in _parts(plan):
                 _start(part, started)
-                _say_running(plan, started, ready=False)
+                _say_running(plan, rules_sha256, started, ready=False)
             if plan.nodes:
                 _wait_for_reads(plan)
-            _say_running(plan, started, ready=True)
-            _watch(plan, started)
+            _say_running(plan, rules_sha256, started, ready=True)
+            _watch(plan, rules_sha256, started)
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # already stopping
             for part in reversed(started):
@@ -315,15 +338,15 @@ def _wait_for_reads(plan: Plan) -> None:
         time.sleep(_LOOK_S)
 
 
-def _say_running(plan: Plan, started: Sequence[Server], *, ready: bool) -> None:
+def _say_running(plan: Plan, rules_sha256: str, started: Sequence[Server], *, ready: bool) -> None:
     parts: dict[str, list[str | int]] = {part.name: [part.url, part.pid] for part in started}
-    said = Running(os.getpid(), plan.database, plan.auth, ready, parts)
+    said = Running(os.getpid(), plan.database, plan.auth, ready, parts, plan.rules, rules_sha256)
     new = plan.folder / "running.json.new"
     new.write_text(json.dumps(said._asdict()))
     new.rename(plan.folder / "running.json")
 
 
-def _watch(plan: Plan, started: Sequence[Server]) -> None:
+def _watch(plan: Plan, rules_sha256: str, started: Sequence[Server]) -> None:
     """Restart each part that ends, until the keeper itself is stopped."""
     restarts = {part.name: Restarts(time.monotonic()) for part in started}
     due_s: dict[str, float] = {}
@@ -346,4 +369,4 @@ def _watch(plan: Plan, started: Sequence[Server]) -> None:
                     say(f"error: {trouble}")
                     continue
                 say(f"{part.name} runs again, process {part.pid}")
-                _say_running(plan, [one for one in started if one.running], ready=True)
+                _say_running(plan, rules_sha256, [one for one in started if one.running], ready=True)

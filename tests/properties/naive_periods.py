@@ -152,7 +152,7 @@ def house(events: Iterable[Event], asset: str, by: str, game: str | None = None)
         for (start, of), sums in sorted(rows.items())
         if any(sums.values()) and game in (None, of)
     ]
-    return {"items": items}
+    return {"items": items, "warnings": []}
 
 
 def _ppm(staked: Fraction, paid: Fraction) -> int | None:

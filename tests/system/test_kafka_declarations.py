@@ -10,10 +10,12 @@ from aiokafka.admin import NewTopic
 from deploy.local.servers import Kafka
 from kafka_judge import administered, new_topic, raw_values
 from ledger.core.games.rules import BUILT_IN, book_of, read_rules
-from ledger.errors import LogMisconfigured, WrongAssets
+from ledger.core.record import EMPTY
+from ledger.errors import LogMisconfigured, LogUnavailable, WrongAssets
 from ledger.kafka.address import parse_address
 from ledger.kafka.log import KafkaEventLog, open_log
 from ledger.kafka.topic import settings_of
+from ledger.ports import NewRecord
 
 pytestmark = pytest.mark.system
 
@@ -129,3 +131,31 @@ async def test_a_topic_of_several_partitions_is_refused(logs: Declared) -> None:
         await admin.create_topics([NewTopic(logs.declarations, 2, 1, topic_configs=right)])
     with pytest.raises(LogMisconfigured, match="one partition"):
         await (await logs.open()).declare({"INR": 2})
+
+
+async def test_declarations_that_were_lost_are_not_replaced_and_the_message_says_what_to_do(logs: Declared) -> None:
+    """Otherwise a node with ``INR:3`` would take the amounts of all events for tenths of what they are."""
+    log = await logs.open()
+    await log.declare({"INR": 2})
+    await log.append(1, EMPTY, [NewRecord(1, "u1", "c1", b"a record")])
+    async with administered(logs.kafka) as admin:
+        await admin.delete_topics([logs.declarations])
+        async with asyncio.timeout(60):
+            while logs.declarations in await admin.list_topics():  # noqa: ASYNC110 - the broker sends no event
+                await asyncio.sleep(0.05)
+    with pytest.raises(LogUnavailable, match=f"the topic {logs.declarations} is missing at .*Restore it"):
+        await (await logs.open()).tables()
+    lost = f"the topic {logs.declarations} at .* declares no asset, but {logs.topic} has records"
+    for exponent in (2, 3):
+        with pytest.raises(LogMisconfigured, match=lost) as refused:
+            await (await logs.open()).declare({"INR": exponent})
+    assert await raw_values(logs.kafka, logs.declarations, 0) == []
+    # As the message says:
+    key, value = str(refused.value).partition("'")[2].partition("'")[0].split("<tab>")
+    producer = AIOKafkaProducer(bootstrap_servers=logs.kafka.address)
+    await producer.start()
+    await producer.send_and_wait(logs.declarations, value.encode(), key=key.encode())
+    await producer.stop()
+    with pytest.raises(WrongAssets):
+        await (await logs.open()).declare({"INR": 3})
+    await (await logs.open()).declare({"INR": 2}, BUILT_IN.tables)

@@ -88,17 +88,30 @@ def within(seconds: float, condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)
 
 
-def test_up_is_idempotent_and_down_stops_what_up_started_and_keeps_the_data(folder: Path, port: int) -> None:
-    first = servers(folder, port)
+def test_up_is_idempotent_and_down_stops_what_up_started_and_keeps_the_data(
+    folder: Path, port: int, tmp_path: Path
+) -> None:
+    rules = tmp_path / "rules.json"
+    rules.write_text("{}")
+    with_rules = ("up", "--rules", str(rules))
+    first = servers(folder, port, *with_rules)
     assert first.returncode == 0, first
     started = processes(first.stdout)
     assert tuple(started) == PARTS
-    again = servers(folder, port)
+    again = servers(folder, port, *with_rules)
     assert (again.returncode, again.stdout) == (0, first.stdout)
 
-    other = servers(folder, port, "up", "--database", "mysql")
-    assert other.returncode == 1
-    assert "runs with postgresql already" in other.stderr
+    def is_refused(says: str, *arguments: str) -> None:
+        other = servers(folder, port, *arguments)
+        assert other.returncode == 1
+        assert says in other.stderr
+        assert "`make down` first" in other.stderr
+
+    is_refused("runs with postgresql already", *with_rules, "--database", "mysql")
+    is_refused(f"runs with the rules of {rules} already, not with the built-in games", "up")
+    is_refused(f"not with the rules of {tmp_path / 'b.json'}", "up", "--rules", str(tmp_path / "b.json"))
+    rules.write_text('{"games": {"wingo_2s": {}}}')
+    is_refused(f"{rules} has changed since the set was started with it", *with_rules)
 
     down = local("down", "--folder", str(folder))
     assert down.returncode == 0, down

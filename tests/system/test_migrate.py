@@ -240,6 +240,7 @@ async def test_a_topic_with_another_logs_events_is_refused_and_named(
     other = stored(data)
     other[2][0] = other[2][0].replace(b'"actor":"local"', b'"actor":"lucal"')
     log = await open_log(parse_address(address(cluster)), PARTITIONS)
+    await log.declare({"INR": 2, "USDT": 6})
     names = json.loads(other[2][0])
     await log.append(2, EMPTY, [NewRecord(1, names["user_id"], names["command_id"], other[2][0])])
     await log.close()

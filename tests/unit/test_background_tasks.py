@@ -30,8 +30,8 @@ TASKS: Final = {
         *("save-", "server", "shared-read", "source-page", "stop", "worker-confirm", "worker-stop", "worker-watch"),
     },
     "keep": {
-        *("child-", "copies-of-seals", "follow-ups", "follow-ups-", "forwarding-retry", "rate-limits"),
         *("live-feeds", "live-feeds-changes", "live-feeds-tend"),
+        *("child-", "copies-of-seals", "follow-ups", "follow-ups-", "forwarding-retry", "loop-delay", "rate-limits"),
         *("revocations", "seals", "signing-keys", "snapshots", "standby-follow-ups", "suspect-reads", "tls-reload"),
         "unsettled",
     },

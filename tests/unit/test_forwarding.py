@@ -15,6 +15,7 @@ from ledger.core.commands import Command
 from ledger.core.follow_up_commands import AnyFollowUp, CountReferral
 from ledger.core.rejections import Code
 from ledger.errors import LedgerError
+from ledger.node import follow_up_queue as queue_module
 from ledger.peers import delivery as delivery_module
 from ledger.peers.delivery import FollowUpDelivery
 from ledger.peers.forwarding import CALL_S, SKEW_S, WAIT_S
@@ -520,7 +521,8 @@ async def test_many_transfers_go_in_one_call() -> None:
 async def test_follow_ups_for_a_stopped_node_wait_in_the_state_and_all_arrive_once_it_is_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(delivery_module, "QUEUE_MAX", 8)
+    monkeypatch.setattr(queue_module, "QUEUE_MAX", 8)
+    monkeypatch.setattr(queue_module, "PAGE", 4)
     monkeypatch.setattr(delivery_module, "CALL_FOLLOW_UPS", 4)
     async with cluster_with(partitions=3, nodes=3, user_cash=1_000) as cluster:
         mine, stopped, running = (cluster.user(partition) for partition in range(3))
@@ -684,7 +686,8 @@ class _Sender:
 
 @in_skipped_time
 async def test_a_follow_up_that_is_sent_while_the_state_is_read_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery_module, "QUEUE_MAX", 2)
+    monkeypatch.setattr(queue_module, "QUEUE_MAX", 2)
+    monkeypatch.setattr(queue_module, "PAGE", 3)
     monkeypatch.setattr(delivery_module, "CALL_FOLLOW_UPS", 3)
     origin = _Sender(sends=20)
     for _ in range(9):

@@ -1,5 +1,6 @@
 """``GET /v1/house``: what an operator and an auditor read."""
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -7,10 +8,22 @@ from typing import Any, Final
 import pytest
 
 from ledger.core.games.periods import name_of
+from ledger.core.games.rules import book_of, read_rules
 from ledger.core.position import partition_of
 from projections.models.house import HOUR_US
 from unit.api_in_memory import InMemoryApi
-from unit.given import NOON, SECOND_US, deposit, grant_bonus, open_wallet, place_bet, record_result, settle_bet
+from unit.given import (
+    ASSETS,
+    NOON,
+    SECOND_US,
+    deposit,
+    grant_bonus,
+    open_wallet,
+    place_bet,
+    record_result,
+    settle_bet,
+)
+from unit.node_in_memory import World
 from unit.test_document_of_reads import schema_of
 
 USERS: Final = ("u1", "u2", "u3", "ada")
@@ -69,7 +82,7 @@ async def test_an_hour_has_each_game_and_the_money_that_no_game_moved(api: InMem
         "expected_edge_ppm": 69_000,  # 5 % of the stake after the fee, and the fee of 2 %
         "bonuses": 0,
     }
-    assert document == {"items": [NO_GAME, NO_GAME | external, NO_GAME | wingo]}
+    assert document == {"items": [NO_GAME, NO_GAME | external, NO_GAME | wingo], "warnings": []}
 
 
 async def test_a_day_is_the_sum_of_its_hours_and_one_game_is_read_alone(api: InMemoryApi) -> None:
@@ -104,3 +117,19 @@ async def test_too_long_a_time_an_unknown_unit_and_a_missing_asset_are_400(api: 
         problem = await read(api, query, 400)
         assert (problem["code"], problem["field"]) == ("malformed_request", field)
     assert (await read(api, "asset=NONE"))["items"] == []
+
+
+async def test_games_in_which_commissions_and_bonuses_exceed_the_edge_are_warnings(tmp_path: Path) -> None:
+    money = {"registration": 5, "wagering": {"bonus": 20}, "commission": {"rates_e9": [4_000_000, 1]}}
+    file = read_rules(json.dumps({"money": {"INR": money}}), ASSETS)
+    started = await World(4, rules=book_of(file.games, money=file.money)).start()
+    async with InMemoryApi(tmp_path, started=started) as api:
+        warnings = (await read(api, "asset=INR"))["warnings"]
+        below = {name for name in file.games if not name.startswith("k3")}  # 5.4 % is below what K3 wins, 5.86 %
+        assert {warning["game"] for warning in warnings} == below
+        (warning,) = (await read(api, "asset=INR&game=5d_3m"))["warnings"]
+        assert warning.pop("message").startswith("5d_3m, INR: the house can lose.")
+        figures = {"edge_ppm": 20_000, "commissions_ppm": 4_001, "bonuses_ppm": 50_000}
+        assert warning == {"game": "5d_3m", "leg": "A:big", **figures}
+        assert (await read(api, "asset=GOLD"))["warnings"] == []
+        assert (await read(api, "asset=INR&game=external"))["warnings"] == []

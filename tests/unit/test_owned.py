@@ -109,7 +109,7 @@ async def test_requests_for_a_partition_that_is_not_open_yet_go_to_the_forwardin
         def submit(self, requests: Sequence[Request]) -> None:
             self.submitted = list(requests)
 
-    others = Recording()
+    others = Recording(4)
     a = await cluster.node("a", others=others)
     a.log.gate.clear()
     await cluster.give(a={0})

@@ -41,9 +41,9 @@ STAKE = 1_000
 SELECTION = "big+number:7+red"
 
 
-async def bets_placed(bets: int = 1, store: StateStore | None = None) -> World:
+async def bets_placed(bets: int = 1, store: StateStore | None = None, *, shared: bool = False) -> World:
     """Every user has ``bets`` open bets on PERIOD, and the result may be recorded."""
-    world = await World(PARTITIONS, store).start()
+    world = await World(PARTITIONS, store, shared=shared).start()
     for user_id in USERS:
         await world.given(open_wallet(user_id), deposit(bets * STAKE, user_id=user_id))
         for number in range(bets):

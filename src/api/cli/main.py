@@ -105,8 +105,13 @@ def serve() -> None:
                           each seal [none]
     STAKELOG_SUSPECT_READS  mark or refuse reads of rows that differ from the
                           log [mark]
+    STAKELOG_LOG_FORMAT   of the log on stderr: text, or json [text]
+    STAKELOG_ACCESS_LOG   on: a line in it for each request [off]
+    STAKELOG_SLOW_REQUEST_MS  requests that take longer get a line; 0: none [1000]
+    STAKELOG_SLOW_QUERY_MS  the same for reads of the read model [200]
     STAKELOG_RULES        the built-in games, or a JSON file of games, pay tables and money flows
     """
+    from api.cli.logs import set_up_logs
     from api.cli.serve import CannotServe, NoLedger
     from api.cli.serve import serve as serve_until_stopped
     from api.cli.tls import TlsUnusable, refuse_unusable
@@ -121,7 +126,7 @@ def serve() -> None:
         WrongPartitions,
     )
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    set_up_logs(os.environ)
     try:
         settings = read_settings(os.environ)
         refuse_unsafe(settings)

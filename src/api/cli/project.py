@@ -70,13 +70,14 @@ def follow(data: Path | None, with_parent: bool) -> None:
     """Follow the log until SIGTERM or Ctrl-C. `serve` does this by itself; settings are those of `serve`."""
     import uvloop
 
+    from api.cli.logs import set_up_logs
     from api.composition.child_process import DISASTER, end_with_parent
     from ledger.errors import LedgerError, LogDamaged
     from projections.storage.port import ReadModelAhead, message_for_log
 
     if with_parent:
         end_with_parent()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    set_up_logs(os.environ)
     settings = _settings("follow", data)
     try:
         uvloop.run(_follow(settings))
@@ -289,13 +290,14 @@ def check(data: Path | None, with_parent: bool, once: bool) -> None:
 
     Differences are stored in the read model, logged, and counted in /metrics. With --once: exit status 1 if any.
     """
+    from api.cli.logs import set_up_logs
     from api.composition.child_process import end_with_parent
     from ledger.errors import LedgerError
     from projections.storage.port import message_for_log
 
     if with_parent:
         end_with_parent()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    set_up_logs(os.environ)
     settings = _settings("check", data)
     try:
         found = asyncio.run(_check(settings, once=once))

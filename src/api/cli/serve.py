@@ -29,6 +29,7 @@ from api.composition.container import Children, make_container
 from api.composition.network import SECRET_LENGTH_MIN, Address
 from api.composition.settings import FEEDS_MAX, SQLITE, Settings
 from ledger import background
+from ledger.core.games.edges import exceeded_edges
 from ledger.errors import LedgerError
 from ledger.node.node import Node
 from ledger.sqlite.folder import EVENTS, STATE
@@ -95,13 +96,20 @@ async def _serve(settings: Settings) -> None:
             _log.info("created a new ledger in %s", settings.data.resolve())
         if settings.cluster_secret is not None and len(settings.cluster_secret) < SECRET_LENGTH_MIN:
             _log.warning("STAKELOG_CLUSTER_SECRET can be guessed: `openssl rand -hex 32` makes a better one")
+        for exceeded in exceeded_edges(settings.games, settings.money, settings.assets):
+            _log.warning("%s", exceeded.message)
         share = _share_of_connections()
         apps.public.service.hub.bound(int(FEEDS_MAX * share))
         listeners = [Listener(apps.public, address, int(_CONNECTIONS_MAX * share), settings.tls)]
         if internal is not None:
             assert apps.internal is not None
             listeners.append(Listener(apps.internal, internal, int(_INTERNAL_CONNECTIONS_MAX * share)))
-        await _serve_node(settings, node, children, listeners, stop)
+        loop_delay = apps.public.service.metrics.loop_delay
+        loop_delay.start()
+        try:
+            await _serve_node(settings, node, children, listeners, stop)
+        finally:
+            await loop_delay.stop()
     finally:
         await _close(container)
 

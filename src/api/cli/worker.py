@@ -15,8 +15,10 @@ from typing import Final
 
 import click
 
+from api.cli.logs import set_up_logs
 from api.composition.child_process import DISASTER, Child
 from api.composition.settings import SQLITE, Settings
+from ledger.core.games.edges import exceeded_edges
 from ledger.errors import LedgerError, LogDamaged, LogMisconfigured, LogUnavailable, LogUnreadable
 from ledger.pacing import sleep_unless_stopped
 from projections.storage.port import ReadModelAhead, message_for_log
@@ -37,7 +39,7 @@ def work(settings: Settings, *, web_host: str, web_port: int, check: bool) -> No
             err=True,
         )
         sys.exit(2)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    set_up_logs(os.environ)
     for name in ("faust", "mode", "aiokafka"):  # they log every rebalance at length
         logging.getLogger(name).setLevel(logging.CRITICAL)
     import uvloop
@@ -66,6 +68,8 @@ def _end(status: int) -> None:
 async def _work(settings: Settings, web_host: str, web_port: int, *, check: bool) -> None:
     from api.composition.read_side import open_worker
 
+    for exceeded in exceeded_edges(settings.games, settings.money, settings.assets):
+        _log.warning("%s", exceeded.message)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

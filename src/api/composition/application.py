@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from api.http.application import Rim
+from api.http.application import RequestLog, Rim
 from api.http.browsers import SECURITY, WITH_TLS, Cors
 from api.http.gate import AnyGate, Gate, OpenGate
 from api.http.limiter import Limiter
@@ -19,6 +19,7 @@ from api.identity.login import Login
 from api.nodes.proof import NodeProofs
 from api.routes.peers import PEER_ROUTES
 from api.routes.table import ROUTES
+from ledger.core.games.edges import exceeded_edges
 from ledger.node.node import Node
 from ledger.operations.seals import SealFile
 from ledger.peers.handler import PeerHandler
@@ -48,6 +49,8 @@ class Listening(Struct, frozen=True, kw_only=True):
     """The same."""
     adjust_max: Mapping[str, int] = {}
     """Asset → what an operator may adjust alone, in minor units; an asset without one has no bound."""
+    request_log: RequestLog = RequestLog()
+    """Which requests get a line in the log."""
 
 
 class Applications(NamedTuple):
@@ -79,12 +82,14 @@ def build_applications(
     metrics = Metrics(
         node, read_model, hub, None if limiter is None else limiter.limits, None if login is None else login.tokens
     )
-    service = Service(node, reads, log, address, metrics, PeerHandler(node), seals, gate, login, limiter, hub, keys)
+    edges = exceeded_edges(node.rules.games, node.rules.money, node.assets)
+    peers = PeerHandler(node)
+    service = Service(node, reads, log, address, metrics, peers, seals, gate, login, limiter, hub, keys, edges)
     routes = [route for route in ROUTES if not listening.internal or route.path != _METRICS]
     cors = Cors(listening.origins) if listening.origins else None
     router, headers = Router(routes), WITH_TLS if listening.tls else SECURITY
     sockets = Sockets(router, service, headers, listening.origins)
-    public = Rim(router, service, headers=headers, cors=cors, sockets=sockets)
+    public = Rim(router, service, headers=headers, cors=cors, sockets=sockets, request_log=listening.request_log)
     if not listening.internal:
         return Applications(public, None)
     inside = [replace(route, roles=()) for route in ROUTES if route.path in _OPERATION]

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from logging import getLogger
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, NewType
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from api.composition.child_process import Child
 from api.composition.clock import system_clock
 from api.composition.read_side import make_first_generation, model_of, store_of
 from api.composition.settings import MEMORY, SQLITE, Settings
+from api.http.application import RequestLog
 from api.http.consistency import body_of
 from api.http.metrics import ReadModelGauges
 from api.identity.login import Access
@@ -61,6 +63,7 @@ from projections.storage.port import (
     address_of,
 )
 from projections.storage.server_reader import ServerReadModel
+from projections.storage.slow import SlowReads
 from projections.storage.sqlite import SqliteReadModelStore
 
 if TYPE_CHECKING:
@@ -177,8 +180,8 @@ class Embedded(Provider):
         return OwnsAll(log.partitions, address=settings.advertise)
 
     @provide
-    def others(self) -> OtherNodes:
-        return NoOtherNodes()
+    def others(self, log: EventLog) -> OtherNodes:
+        return NoOtherNodes(log.partitions)
 
     @provide
     async def node(
@@ -307,6 +310,7 @@ class Distributed(Provider):
             owners=owners,
             others=others,
             clock_off_us=log.clock_off_us,
+            forks=log.forks,
             prepare=snapshots.prepare,
         )
         await node.start()
@@ -369,6 +373,7 @@ def _applications(
         cluster_secret=settings.cluster_secret,
         tls=settings.tls is not None,
         origins=settings.origins,
+        request_log=RequestLog(settings.access_log, settings.slow_request_ms / 1_000 or inf),
     )
     seals = sealer.file
     return build_applications(node, reads, gauges, settings.advertise, log_view, seals, listening, hub, keys.keys)
@@ -440,6 +445,8 @@ def _refuse_gone_log(data: Path) -> None:
 
 
 def _reads_of(model: ReadModel, log_view: LogView, clock: Clock, settings: Settings) -> Reads:
+    if settings.slow_query_ms:
+        model = SlowReads(model, settings.slow_query_ms / 1_000)
     if settings.cache == MEMORY:
         return SharedReads(model, log_view, clock)
     from projections.caching.redis import RedisCache

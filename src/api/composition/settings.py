@@ -34,6 +34,10 @@ FEEDS_MAX: Final = 3_000
 """Chosen: a quarter of the connections that a node accepts stays for requests."""
 FEEDS_OF_USER: Final = 20
 """Chosen: some devices and windows, and those that are not known to be gone yet."""
+SLOW_REQUEST_MS: Final = 1_000
+SLOW_QUERY_MS: Final = 200
+"""Chosen: far above what is usual at full load, and below what a user would call broken."""
+_SLOW_MS_MAX: Final = 3_600_000
 DEFAULT_ASSETS: Final = "INR:2,USDT:6,GOLD:0"
 
 KNOWN: Final = frozenset(
@@ -73,6 +77,10 @@ KNOWN: Final = frozenset(
         "SEAL_S",
         "SEALS",
         "SUSPECT_READS",
+        "LOG_FORMAT",
+        "ACCESS_LOG",
+        "SLOW_REQUEST_MS",
+        "SLOW_QUERY_MS",
     )
 )
 _PLACEHOLDER: Final = "REPLACE-ME"
@@ -149,6 +157,12 @@ class Settings(Struct, frozen=True):
     """The same of one user."""
     trusted_proxies: tuple[AnyNetwork, ...] = ()
     """Only these may name a client's address in ``X-Forwarded-For``."""
+    access_log: bool = False
+    """Whether each request gets a line in the log."""
+    slow_request_ms: int = SLOW_REQUEST_MS
+    """A request whose response begins later than this gets a line in the log; 0: none does."""
+    slow_query_ms: int = SLOW_QUERY_MS
+    """The same for reads of the read model."""
 
     @property
     def address(self) -> str:
@@ -177,6 +191,11 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     suspect_reads = environment.get("STAKELOG_SUSPECT_READS", "mark")
     if suspect_reads not in ("mark", "refuse"):
         raise SettingsError(f"STAKELOG_SUSPECT_READS={suspect_reads}: mark or refuse")
+    if (log_format := environment.get("STAKELOG_LOG_FORMAT", "text")) not in ("text", "json"):
+        raise SettingsError(f"STAKELOG_LOG_FORMAT={log_format}: text or json")
+    access_log = environment.get("STAKELOG_ACCESS_LOG", "off")
+    if access_log not in ("on", "off"):
+        raise SettingsError(f"STAKELOG_ACCESS_LOG={access_log}: on or off")
     rules = _rules(environment, assets)
     internal, tls = _parsed(environment, "STAKELOG_INTERNAL", parse_address), _tls(environment)
     scheme = "http" if tls is None or internal is not None else "https"
@@ -211,6 +230,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         feeds_max=_integer(environment, "STAKELOG_FEEDS", FEEDS_MAX, 0, FEEDS_MAX),
         feeds_of_user_max=_integer(environment, "STAKELOG_FEEDS_PER_USER", FEEDS_OF_USER, 1, FEEDS_MAX),
         trusted_proxies=_trusted_proxies(environment),
+        access_log=access_log == "on",
+        slow_request_ms=_integer(environment, "STAKELOG_SLOW_REQUEST_MS", SLOW_REQUEST_MS, 0, _SLOW_MS_MAX),
+        slow_query_ms=_integer(environment, "STAKELOG_SLOW_QUERY_MS", SLOW_QUERY_MS, 0, _SLOW_MS_MAX),
     )
 
 

@@ -6,25 +6,28 @@ Invariants:
 (2) no text of an unforeseen exception reaches a client;
 (3) a read gets its response within its ``timeout_ms`` + 0.5 s, whatever hangs behind it: one deadline, made
     here, goes with the request;
-(4) each request is counted once in the request metrics, under the template of its route;
+(4) each request is counted once in the request metrics, under the template of its route, and has one id: in its
+    response, and in every log line that is written while it is served;
 (5) the call of a node is refused without a proof that its sender knows the cluster's secret, where there is one,
     before its query or body is read.
 """
 
 import asyncio
 import logging
-import uuid
 from collections import Counter
 from time import perf_counter
 from typing import Any, Final
 
 from litestar.enums import ScopeType
 from litestar.types import HTTPScope, Receive, Send
+from msgspec import Struct
 
 from api.http.bounds import ARRIVING_MAX, OF_CLIENT_MAX, UNSENT_MAX, ByteBudget
 from api.http.browsers import SECURITY, Cors
 from api.http.json_bodies import read_json
 from api.http.problems import Problem, unavailable
+from api.http.request_id import HEADER as REQUEST_ID_HEADER
+from api.http.request_id import REQUEST_ID, request_id_of
 from api.http.requests import (
     CLOSES,
     GRACE_S,
@@ -47,6 +50,7 @@ from api.identity.waiting import TooManyLogins
 from api.limits.ports import SharedUnavailable
 from api.nodes.client import INTERNAL
 from api.nodes.proof import PROOF_HEADER, NodeProofs, NotProven, ProvenBody
+from ledger.pacing import RareWarnings
 
 _UNMATCHED: Final = "unmatched"
 """Route in the metrics of requests for which there is none."""
@@ -58,6 +62,17 @@ BODY_WITHIN_S: Final = 25.0
 _PROOF_HEADER: Final = PROOF_HEADER.encode()
 
 _log = logging.getLogger(__name__)
+_access = logging.getLogger("stakelog.access")
+_SLOW_EVERY_S: Final = 1.0
+
+
+class RequestLog(Struct, frozen=True):
+    """Which requests get a line in the log."""
+
+    every: bool = False
+    """All of them."""
+    slow_s: float = float("inf")
+    """Those whose response begins after this time or later; of these at most one a second."""
 
 
 class _Exchange:
@@ -73,6 +88,7 @@ class _Exchange:
         "limit",
         "proven_body",
         "refusal",
+        "responded",
         "responding",
         "task",
         "whole",
@@ -80,6 +96,8 @@ class _Exchange:
 
     def __init__(self, task: asyncio.Task[Any]) -> None:
         self.task = task
+        self.responded: float | None = None
+        """When its response began, as ``perf_counter`` tells it."""
         self.responding = self.whole = self.late = self.from_node = False
         self.arrived = self.counted = 0
         """Bytes of its body, and how many of them count as ``arriving``."""
@@ -114,6 +132,7 @@ class Rim:
         cors: Cors | None = None,
         proofs: NodeProofs | None = None,
         sockets: Sockets | None = None,
+        request_log: RequestLog = RequestLog(),  # noqa: B008 - it is frozen
     ) -> None:
         """``headers``: of every response; ``proofs``: what checks the calls of other nodes; ``sockets``: what serves
         WebSockets, where there are some."""
@@ -121,6 +140,8 @@ class Rim:
         self._headers, self._cors = headers, cors
         self._proofs = proofs
         self.sockets = sockets
+        self._request_log = request_log
+        self._slow = RareWarnings(_log, every_s=_SLOW_EVERY_S)
         self.service = service
         self._requests = service.metrics.requests
         self._exchanges: dict[asyncio.Task[Any], _Exchange] = {}
@@ -151,10 +172,15 @@ class Rim:
             return message
 
         async def sending(message: Any) -> None:
-            exchange.responding = True
+            if not exchange.responding:
+                exchange.responding, exchange.responded = True, perf_counter()
             await send(message)
 
-        always = self._headers if self._cors is None else (*self._headers, *self._cors.headers(scope))
+        request_id = request_id_of(scope["headers"])
+        REQUEST_ID.set(request_id)
+        always = (*self._headers, (REQUEST_ID_HEADER, request_id.encode()))
+        if self._cors is not None:
+            always += self._cors.headers(scope)
         method, template, status = scope["method"], _UNMATCHED, _NO_RESPONSE
         problem: Problem | None = None
         took_s: float | None = None
@@ -216,7 +242,7 @@ class Rim:
             except asyncio.CancelledError:
                 problem = _why_cancelled(exchange)
             except Exception:  # noqa: BLE001 - a trace must never reach a client
-                problem = _internal_error(scope)
+                problem = _internal_error(scope, request_id)
             if problem is not None and not exchange.responding:
                 # Once half a response is out, the connection breaks off: the client must not take it for a whole one.
                 status = problem.status
@@ -228,7 +254,15 @@ class Rim:
             if exchange.limit is not None:
                 exchange.limit.cancel()
             self._release(exchange)
-            self._requests.count(_label_of(method), template, status, took_s or perf_counter() - began)
+            took_s = took_s or perf_counter() - began
+            self._requests.count(_label_of(method), template, status, took_s)
+            waited_s = took_s if exchange.responded is None else exchange.responded - began
+            if waited_s >= self._request_log.slow_s:
+                self._slow.warn(
+                    "slow request: %s %s, status %d, took %.0f ms", method, template, status, waited_s * 1e3
+                )
+            if self._request_log.every:
+                _write_access(scope, exchange, status, took_s)
 
     def _count(self, exchange: _Exchange, size: int) -> None:
         """Count ``size`` more bytes of the body. Raises Problem ``overloaded``, but never for a body of usual size,
@@ -315,9 +349,23 @@ def _why_cancelled(exchange: _Exchange) -> Problem:
     return Problem("shutting_down", "the service stopped before the request was whole; nothing was written")
 
 
-def _internal_error(scope: HTTPScope) -> Problem:
-    """The problem for the exception being handled: a request id, under which the log has its trace."""
-    request_id = uuid.uuid4().hex
+def _write_access(scope: HTTPScope, exchange: _Exchange, status: int, took_s: float) -> None:
+    """One line. Without the query: it may have a cursor as long as the rest together."""
+    method, path = scope["method"], scope["raw_path"].decode("latin-1")
+    client = scope["client"]
+    fields = {
+        "method": method,
+        "path": path,
+        "status": status,
+        "duration_ms": round(took_s * 1e3, 3),
+        "client_id": exchange.client_id,
+        "address": None if client is None else client[0],
+    }
+    _access.info("%s %s %d", method, path, status, extra=fields)
+
+
+def _internal_error(scope: HTTPScope, request_id: str) -> Problem:
+    """The problem for the exception being handled. The log has its trace under the request's id."""
     _log.exception("request %s failed: %s %s", request_id, scope["method"], scope["raw_path"].decode("latin-1"))
     detail = f"quote the request id {request_id} when you report this"
     return Problem("internal_error", detail, request_id=request_id)

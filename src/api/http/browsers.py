@@ -29,11 +29,11 @@ _ALLOW_ORIGIN: Final = b"access-control-allow-origin"
 _VARY: Final = (b"vary", b"Origin")
 _EXPOSE: Final = (
     b"access-control-expose-headers",
-    b"ETag, Idempotency-Hit, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate",
+    b"ETag, Idempotency-Hit, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, X-Request-Id",
 )
 _REQUEST_METHOD: Final = b"access-control-request-method"
 _PREFLIGHT: Final[Headers] = (
-    (b"access-control-allow-headers", b"Authorization, Content-Type, If-None-Match, Last-Event-ID"),
+    (b"access-control-allow-headers", b"Authorization, Content-Type, If-None-Match, Last-Event-ID, X-Request-Id"),
     (b"access-control-max-age", b"600"),
 )
 

@@ -1,5 +1,6 @@
 """What the handlers of routes use: one of these for the life of the process."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from api.http.gate import AnyGate
@@ -7,6 +8,7 @@ from api.http.limiter import Limiter
 from api.http.metrics import Metrics
 from api.identity.keys import Keys
 from api.identity.login import Login
+from ledger.core.games.edges import EdgeExceeded
 from ledger.node.node import Node
 from ledger.operations.seals import SealFile
 from ledger.peers.handler import PeerHandler
@@ -37,3 +39,5 @@ class Service(NamedTuple):
     """The live feeds."""
     keys: Keys | None
     """None: there is no master key, so nothing is signed, and commands have no private texts."""
+    edges: Sequence[EdgeExceeded] = ()
+    """The games of this node in which commissions and bonuses can cost more than the game wins."""

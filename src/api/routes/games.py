@@ -44,7 +44,7 @@ async def get_house(service: Service, request: Request[Any, HouseQuery]) -> Resp
         detail = f"from_us is more than {HOURS_MAX[query.by] // DAY_HOURS} days before to_us: read it in parts"
         raise Problem("malformed_request", detail, field="from_us")
     found = await read_until_visible(
-        request, reads, None, lambda: reads.house(query.asset, hours, query.game, query.by)
+        request, reads, None, lambda: reads.house(query.asset, hours, query.game, query.by, service.edges)
     )
     return json_response(request, body_of(found))
 

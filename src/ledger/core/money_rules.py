@@ -35,7 +35,7 @@ _DELAY_S_MAX: Final = 86_399
 _STEPS_MAX: Final = 366
 """Chosen: enough for an attendance of a year; a list of steps needs far fewer."""
 _EXPIRES_S_MAX: Final = 10 * 366 * 86_400
-_WAGERING_MAX: Final = 1_000
+WAGERING_MAX: Final = 1_000
 _PER_DAY_MAX: Final = 1_000_000
 
 Steps = tuple[tuple[int, int], ...]
@@ -185,8 +185,8 @@ def _rules_of(at: str, value: Any) -> MoneyRules:
         bonus_expires_after_s=integer_or_none(
             f"{at}.bonus_expires_after_s", given.get("bonus_expires_after_s"), 1, _EXPIRES_S_MAX
         ),
-        wagering_deposit=integer_or_none(f"{wagering}.deposit", of_wagering.get("deposit"), 0, _WAGERING_MAX) or 0,
-        wagering_bonus=integer_or_none(f"{wagering}.bonus", of_wagering.get("bonus"), 0, _WAGERING_MAX) or 0,
+        wagering_deposit=integer_or_none(f"{wagering}.deposit", of_wagering.get("deposit"), 0, WAGERING_MAX) or 0,
+        wagering_bonus=integer_or_none(f"{wagering}.bonus", of_wagering.get("bonus"), 0, WAGERING_MAX) or 0,
         withdrawal_min=least,
         withdrawal_max=most,
         withdrawal_per_day=integer_or_none(f"{withdrawal}.per_day", of_withdrawal.get("per_day"), 0, _PER_DAY_MAX),

@@ -94,6 +94,10 @@ class KafkaClient:
         self._quiet = asyncio.Event()
         self._quiet.set()
 
+    @property
+    def topic(self) -> str:
+        return self._topic
+
     async def start(self) -> None:
         """Raises LogUnavailable."""
         try:

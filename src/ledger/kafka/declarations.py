@@ -6,7 +6,9 @@ The key is the asset, or ``table:`` and the digest of the table, or ``money:`` a
 Invariants:
 (1) an asset's exponent is the one in the first record that names the asset;
 (2) a node writes no event before it has read the whole topic, compared it, added the missing assets, and read it
-    again: of two nodes that declare at once both see which record is first, so at most one exponent is accepted.
+    again: of two nodes that declare at once both see which record is first, so at most one exponent is accepted;
+(3) events without a declared asset are refused: every node declares before it writes, so the topic was lost, and new
+    declarations could give the events' amounts another exponent.
 
 A node that is refused may have declared its other assets before; those declarations are valid. Tables and rules
 are named by their digests, so all declarations of one agree.
@@ -25,7 +27,7 @@ from ledger.core.money_rules import canonical as canonical_money
 from ledger.errors import LogMisconfigured, LogUnavailable, OutcomeUnknown, WrongAssets, WrongPartitions
 from ledger.kafka.address import KafkaAddress
 from ledger.kafka.client import KafkaClient
-from ledger.kafka.topic import prepare_topic
+from ledger.kafka.topic import exists, prepare_topic
 
 DECLARATIONS: Final = "stakelog.declarations"
 
@@ -57,8 +59,11 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Declaration).decode
 
 
-async def declare(address: KafkaAddress, wanted: Declared, *, topic: str, timeout_s: float) -> None:
-    """Declare what is ``wanted`` and not declared yet.
+async def declare(
+    address: KafkaAddress, wanted: Declared, *, topic: str, events_topic: str | None, timeout_s: float
+) -> None:
+    """Declare what is ``wanted`` and not declared yet. ``events_topic``: the topic of the events, if it was seen to
+    have records before this call.
 
     Raises WrongAssets if an asset was declared with another exponent; LogMisconfigured, LogUnavailable.
     """
@@ -74,6 +79,8 @@ async def declare(address: KafkaAddress, wanted: Declared, *, topic: str, timeou
     try:
         for _ in range(_TRIES):
             declared = await _declared(client)
+            if events_topic is not None and not declared.assets:
+                raise LogMisconfigured(_lost(topic, events_topic, address))
             _check(wanted.assets, declared.assets, topic)
             records = _missing(wanted, declared)
             if not records:
@@ -115,6 +122,11 @@ def _missing(wanted: Declared, declared: Declared) -> list[tuple[bytes, bytes]]:
 
 async def read_declared(address: KafkaAddress, *, topic: str, timeout_s: float) -> Declared:
     """What any node has declared. Raises LogUnavailable."""
+    if not await exists(address, topic, timeout_s=timeout_s):  # its reads would only time out
+        raise LogUnavailable(
+            f"the topic {topic} is missing at {address}: it has the assets and the rules that the events were "
+            "written with. Restore it from a copy of the cluster, then start this program again"
+        )
     client = KafkaClient(address, topic, timeout_s=timeout_s)
     await client.start()
     try:
@@ -146,6 +158,16 @@ async def _declared(client: KafkaClient) -> Declared:
                 continue
             declared.setdefault(found.asset, found.exponent)
     return Declared(declared, tables, money)
+
+
+def _lost(topic: str, events_topic: str, address: KafkaAddress) -> str:
+    return (
+        f"the topic {topic} at {address} declares no asset, but {events_topic} has records: it was deleted, or "
+        "created again. Nothing was written. Restore it from a copy of the cluster. Without a copy, declare each "
+        "asset again with the exponent that the events were written with, by kafka-console-producer.sh "
+        f'--property parse.key=true --topic {topic} and lines such as \'INR<tab>{{"asset":"INR","exponent":2}}\'; '
+        "then start a node once with each rules file that was in use"
+    )
 
 
 def _check(assets: Assets, declared: dict[str, int], topic: str) -> None:

@@ -347,8 +347,16 @@ class KafkaEventLog:
     ) -> None:
         """Store the assets' exponents, and the rules by their digests, in a separate topic. Raises WrongAssets
         if any node declared another exponent; LogMisconfigured, LogUnavailable."""
-        declared = Declared(dict(assets), dict(tables or {}), dict(money or {}))
-        await declare(self._address, declared, topic=self._declarations, timeout_s=self._timeout_s)
+        wanted = Declared(dict(assets), dict(tables or {}), dict(money or {}))
+        # Before the declarations are read: who wrote these records had declared its assets.
+        has_records = any(await self._client.end_offsets(self.partitions))
+        await declare(
+            self._address,
+            wanted,
+            topic=self._declarations,
+            events_topic=self._client.topic if has_records else None,
+            timeout_s=self._timeout_s,
+        )
 
     async def tables(self) -> dict[str, PayTable]:
         return (await self._read_declared()).tables

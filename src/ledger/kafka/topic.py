@@ -83,6 +83,12 @@ async def partitions_of(address: KafkaAddress, topic: str, *, timeout_s: float) 
     return len(described["partitions"])
 
 
+async def exists(address: KafkaAddress, topic: str, *, timeout_s: float) -> bool:
+    """Whether there is this topic. Raises LogUnavailable."""
+    async with _admin_client(address, timeout_s) as admin:
+        return await _described(admin, topic) is not None
+
+
 @asynccontextmanager
 async def _admin_client(address: KafkaAddress, timeout_s: float) -> AsyncIterator[AIOKafkaAdminClient]:
     """Yield a client for a block that may take ``timeout_s``. Raises LogUnavailable."""

@@ -2,10 +2,12 @@
 
 Invariants:
 (1) a request for a partition that is not open is closed as ``not_owner`` at once: no other node will open it;
-(2) a follow-up that no writer has taken yet is offered again every ``_OFFER_EVERY_S`` until one takes it.
+(2) a follow-up that no writer has taken yet is offered again every ``_OFFER_EVERY_S`` until one takes it;
+(3) the memory for follow-ups that wait is bounded (``follow_up_queue``).
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -13,13 +15,18 @@ from ledger import background
 from ledger.cluster_ports import Assignee
 from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.core.money import Assets
+from ledger.core.position import partition_of
 from ledger.errors import LedgerError
+from ledger.node.follow_up_queue import FollowUpQueue
 from ledger.node.node import NOT_OPEN, Node
 from ledger.node.ports import End, LocalWriters, OpenFollowUps
+from ledger.pacing import RareWarnings
 from ledger.ports import Clock, EventLog, StateStore
 from ledger.writer.requests import Request
 
 _OFFER_EVERY_S: Final = 0.25
+
+_log = logging.getLogger(__name__)
 
 
 class OwnsAll:
@@ -56,17 +63,19 @@ class NoOtherNodes:
 
     may_exist = False
 
-    def __init__(self) -> None:
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
         self._local: LocalWriters | None = None
-        self._waiting: dict[tuple[int, int], tuple[AnyFollowUp, Callable[[], None]]] = {}
-        """(origin, seq) → follow-up, and what to call once it has arrived."""
+        self._queues: dict[int, FollowUpQueue] = {}
+        """Of the partitions for which follow-ups wait."""
+        self._warnings = RareWarnings(_log)
         self._offering: asyncio.Task[None] | None = None
         self._closed = False
 
     @property
     def waiting(self) -> int:
-        """The number of follow-ups that wait."""
-        return len(self._waiting)
+        """The number of follow-ups that wait in memory."""
+        return sum(len(queue.waiting) for queue in self._queues.values())
 
     def bind(self, local: LocalWriters) -> None:
         self._local = local
@@ -78,18 +87,36 @@ class NoOtherNodes:
     def deliver(self, origin: int, seq: int, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:
         if self._closed:
             return  # the next start delivers it again
-        self._waiting[origin, seq] = (follow_up, arrived)
+        assert self._local is not None, "bind comes first"
+        partition = partition_of(follow_up.user_id, self._partitions)
+        if partition not in self._queues:
+            self._queues[partition] = FollowUpQueue(partition, self._local, self._partitions)
+        self._queues[partition].add(origin, seq, follow_up, arrived)
         if self._offering is None:
             self._offering = background.keep(self._offer, "follow-ups")
 
     async def _offer(self) -> None:
-        assert self._local is not None, "bind comes first"
-        while self._waiting:
+        while self._queues:
             await asyncio.sleep(_OFFER_EVERY_S)
-            for key, waiting in list(self._waiting.items()):
-                if self._local.receive_local(*waiting):
-                    del self._waiting[key]
+            for partition, queue in list(self._queues.items()):
+                try:
+                    await self._offer_queue(queue)
+                except LedgerError as error:
+                    self._warnings.warn("open follow-ups cannot be read from the state: %s", error)
+                if queue.empty:
+                    del self._queues[partition]
         self._offering = None
+
+    async def _offer_queue(self, queue: FollowUpQueue) -> None:
+        """Offer until the partition's writer takes no more. Raises LedgerError."""
+        assert self._local is not None, "bind comes first"
+        while not queue.empty:
+            await queue.refill()
+            for key, waiting in list(queue.waiting.items()):
+                if not self._local.receive_local(*waiting):
+                    return
+                del queue.waiting[key]
+            await asyncio.sleep(0)
 
     async def ends(self, _: Iterable[int]) -> dict[int, End]:
         return {}
@@ -102,7 +129,7 @@ class NoOtherNodes:
 
     async def close(self) -> None:
         self._closed = True
-        self._waiting.clear()
+        self._queues.clear()
         if self._offering is not None:
             self._offering.cancel()
             await asyncio.wait({self._offering})
@@ -121,4 +148,4 @@ def node_of_whole_log(
 ) -> Node:
     """A node that owns every partition of ``log``. ``options``: those of ``Node``."""
     owners = OwnsAll(log.partitions, address=address, generation=generation)
-    return Node(log, store, clock, assets, owners=owners, others=NoOtherNodes(), **options)
+    return Node(log, store, clock, assets, owners=owners, others=NoOtherNodes(log.partitions), **options)

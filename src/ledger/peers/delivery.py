@@ -5,33 +5,29 @@ Invariants:
     then it is delivered again, without a time limit. A second delivery is harmless: the follow-up's id finds the
     event of the first;
 (2) ``arrived`` is called once, after the event is durable; then the origin closes the follow-up;
-(3) at most ``QUEUE_MAX`` follow-ups wait in memory for one partition. The others wait in the states of the partitions
-    that sent them, which keep every open follow-up anyway, and are read from there page by page;
+(3) the memory for follow-ups that wait for one partition is bounded (``node/follow_up_queue``);
 (4) a partition that takes none does not delay the follow-ups for the others.
 """
 
 import asyncio
 import logging
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final
 
 from ledger import background
 from ledger.cluster_ports import Owners
 from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.core.position import partition_of
 from ledger.errors import LedgerError
+from ledger.node.follow_up_queue import FollowUpQueue
 from ledger.node.ports import LocalWriters, Peers
 from ledger.pacing import Backoff, RareWarnings
 from ledger.peers.handler import PeerHandler
 
 CALL_FOLLOW_UPS: Final = 512
 """Follow-ups in one call. Chosen: half the number of requests in one call."""
-
-QUEUE_MAX: Final = 2_048
-"""Chosen: four full calls; about 4 MB."""
 
 CALL_S: Final = 5.0
 """How long a call may take. Chosen: longer than the receiver waits for the events, ``handler.ARRIVED_WITHIN_S``."""
@@ -43,22 +39,6 @@ _REFRESH_S: Final = 1.0
 _log = logging.getLogger(__name__)
 
 
-class _Waiting(NamedTuple):
-    follow_up: AnyFollowUp
-    arrived: Callable[[], None]
-
-
-class _Queue:
-    """What waits for one partition. ``waiting``: (origin, seq) → follow-up. ``in_state_after``: origin → seq; the
-    origin's follow-ups of later events are only in its state, except those in ``waiting``."""
-
-    __slots__ = ("in_state_after", "waiting")
-
-    def __init__(self) -> None:
-        self.waiting: dict[tuple[int, int], _Waiting] = {}
-        self.in_state_after: dict[int, int] = {}
-
-
 class FollowUpDelivery:
     """One queue per partition, and a task for each queue that is not empty."""
 
@@ -66,7 +46,7 @@ class FollowUpDelivery:
         self._owners, self._peers, self._local = owners, peers, local
         self._handler = PeerHandler(local)
         self._partitions, self._address = partitions, address
-        self._queues: dict[int, _Queue] = {}
+        self._queues: dict[int, FollowUpQueue] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stopping = False
         self._warnings = RareWarnings(_log)
@@ -81,11 +61,9 @@ class FollowUpDelivery:
         if self._stopping:
             return
         partition = partition_of(follow_up.user_id, self._partitions)
-        queue = self._queues.setdefault(partition, _Queue())
-        if origin in queue.in_state_after or len(queue.waiting) >= QUEUE_MAX:
-            queue.in_state_after[origin] = min(seq - 1, queue.in_state_after.get(origin, seq - 1))
-        else:
-            queue.waiting[origin, seq] = _Waiting(follow_up, arrived)
+        if partition not in self._queues:
+            self._queues[partition] = FollowUpQueue(partition, self._local, self._partitions)
+        self._queues[partition].add(origin, seq, follow_up, arrived)
         if partition not in self._tasks:
             self._tasks[partition] = background.keep(partial(self._deliver_all, partition), f"follow-ups-{partition}")
 
@@ -102,9 +80,9 @@ class FollowUpDelivery:
     async def _deliver_all(self, partition: int) -> None:
         queue = self._queues[partition]
         backoff = Backoff(_PAUSE_S_MIN, _PAUSE_S_MAX)
-        while queue.waiting or queue.in_state_after:
+        while not queue.empty:
             try:
-                await self._refill(partition, queue)
+                await queue.refill()
             except LedgerError as error:
                 self._warnings.warn("open follow-ups cannot be read from the state: %s", error)
                 await asyncio.sleep(backoff.next_s())
@@ -125,25 +103,6 @@ class FollowUpDelivery:
                 await asyncio.sleep(backoff.next_s())
                 await self._refresh_owners()
         del self._tasks[partition]
-
-    async def _refill(self, partition: int, queue: _Queue) -> None:
-        """If the queue has room, read a page of the follow-ups that were left in a state. Raises LedgerError."""
-        if not queue.in_state_after or len(queue.waiting) > QUEUE_MAX // 2:
-            return
-        origin, after = next(iter(queue.in_state_after.items()))
-        queue.in_state_after[origin] = sys.maxsize  # ``deliver`` lowers it if more come during the read
-        left_after = after
-        try:
-            page = await self._local.open_follow_ups_after(origin, after, CALL_FOLLOW_UPS)
-            # None: the next owner of the origin delivers them.
-            for seq, follow_up, arrived in page or ():
-                if partition_of(follow_up.user_id, self._partitions) == partition:
-                    queue.waiting[origin, seq] = _Waiting(follow_up, arrived)
-            left_after = page[-1][0] if page and len(page) == CALL_FOLLOW_UPS else sys.maxsize
-        finally:
-            left_after = min(left_after, queue.in_state_after.pop(origin))
-            if left_after < sys.maxsize:
-                queue.in_state_after[origin] = left_after  # behind the other origins: each has its turn
 
     async def _deliver_batch(self, partition: int, follow_ups: Sequence[AnyFollowUp]) -> Sequence[bool]:
         """For each follow-up whether its event is known to be durable."""

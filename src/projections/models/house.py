@@ -5,7 +5,7 @@ bets. Bonuses and commissions count in the hour of their event, in the row witho
 money. Each partition has rows of its own; the database adds them up when they are read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from msgspec import Meta, Struct
@@ -14,6 +14,7 @@ from sqlalchemy import Select, func, select
 from ledger.core.bet_events import BetCancelled, BetPlaced, BetSettled
 from ledger.core.events import HOUSE_BONUSES, HOUSE_FEES, Event
 from ledger.core.games.catalog import KINDS
+from ledger.core.games.edges import EdgeExceeded
 from ledger.core.games.payout import expected_payout
 from ledger.core.position import Position
 from projections.models.bets import BetRow
@@ -186,11 +187,51 @@ class HouseItem(Struct, gc=False):
     ]
 
 
+class HouseWarning(Struct, gc=False):
+    """A game in which commissions and bonuses, by the present rules, can cost more of a stake than the game wins."""
+
+    game: GameName
+    leg: Annotated[
+        str, Meta(description="The game's worst leg: the one of which the house wins least", examples=["big"])
+    ]
+    edge_ppm: Annotated[
+        int, Meta(description="What the house wins of a stake on it on average, rounded down", examples=[20_000])
+    ]
+    commissions_ppm: Annotated[
+        int, Meta(ge=0, description="What commissions cost of a stake at most, rounded up", examples=[28_601])
+    ]
+    bonuses_ppm: Annotated[
+        int | None,
+        Meta(
+            description="What bonuses cost of a stake at most, rounded up; null: without a limit",
+            examples=[1_000_000],
+        ),
+    ]
+    message: Annotated[
+        str,
+        Meta(
+            description="The same for a person, and what to change in the rules",
+            examples=[
+                (
+                    "wingo_30s, INR: the house can lose. Of a stake on big, its worst leg, it wins 2 % on average; "
+                    "commissions cost up to 2.8601 %, bonuses up to 100 %. In the rules file lower the rates of "
+                    "money.INR.commission, raise money.INR.wagering.bonus, raise games.wingo_30s.fee_bp or lower its "
+                    "odds"
+                )
+            ],
+        ),
+    ]
+
+
 class House(Struct, gc=False):
     """What the games took in and gave out in one asset: the latest first, then by game. Hours without any money are
     left out."""
 
     items: list[HouseItem]
+    warnings: Annotated[
+        list[HouseWarning],
+        Meta(description="The games in which commissions and bonuses can cost more than the game wins"),
+    ]
 
 
 # --- reads
@@ -254,10 +295,19 @@ def house_query(asset: str, hours: Hours, game: str | None, by: By) -> Query:
     return Query(house_statement, {**values, "of_game": game}, frozenset({by, "game"}))
 
 
-def document(rows: Rows, by: By) -> House:
+def warnings_of(edges: Sequence[EdgeExceeded], asset: str, game: str | None) -> list[HouseWarning]:
+    """Those of the asset, and of the game if it is not None."""
+    return [
+        HouseWarning(one.game, one.leg, one.edge_ppm, one.commissions_ppm, one.bonuses_ppm, one.message)
+        for one in edges
+        if one.asset == asset and game in (None, one.game)
+    ]
+
+
+def document(rows: Rows, by: By, warnings: Sequence[HouseWarning] = ()) -> House:
     """Of the rows of ``house_statement``."""
     unit_us = HOUR_US if by == "hour" else HOUR_US * DAY_HOURS
-    return House([_item(row[0], row[1], row[2:], unit_us) for row in rows if any(row[2:])])
+    return House([_item(row[0], row[1], row[2:], unit_us) for row in rows if any(row[2:])], list(warnings))
 
 
 def _item(bucket: int, game: str, sums: Any, unit_us: int) -> HouseItem:

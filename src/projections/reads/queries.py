@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from msgspec import Struct
 
 from ledger.core.fields import CODE_STREAM, GIFT_STREAM
+from ledger.core.games.edges import EdgeExceeded
 from ledger.core.games.rules import Game
 from ledger.core.position import partition_of
 from ledger.writer.requests import Failed
@@ -273,13 +274,22 @@ class Reads:
         next_cursor = _next_cursor(key, items, limit, lambda item: (item.period,), lambda: ())
         return self._of_periods(periods.Periods(items[:limit], next_cursor), status)
 
-    async def house(self, asset: str, hours: house.Hours, game: str | None, by: house.By) -> Found:
-        """What the games took in and gave out in these hours. ``game``: only this one."""
+    async def house(
+        self,
+        asset: str,
+        hours: house.Hours,
+        game: str | None,
+        by: house.By,
+        edges: Sequence[EdgeExceeded] = (),
+    ) -> Found:
+        """What the games took in and gave out in these hours. ``game``: only this one. ``edges``: of all games and
+        assets."""
         query = house.house_query(asset, hours, game, by)
         checkpoint_rows, quarantine_rows, rows = await self._model.fetch([*ALL_STATUS, query])
         seqs, _, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
         suspect = self.suspects.has_table(house.HouseRow.table)
-        return Found(house.document(rows, by), "", seqs, True, self._age_ms(oldest_us), suspect)
+        warnings = house.warnings_of(edges, asset, game)
+        return Found(house.document(rows, by, warnings), "", seqs, True, self._age_ms(oldest_us), suspect)
 
     def now_us(self) -> int:
         """This process's time."""

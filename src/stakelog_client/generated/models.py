@@ -455,6 +455,9 @@ class House(Struct, frozen=True, kw_only=True):
 
     items: list[HouseItem]
 
+    warnings: list[HouseWarning]
+    """The games in which commissions and bonuses can cost more than the game wins"""
+
     as_of: AsOfSeveral
 
 
@@ -494,6 +497,30 @@ class HouseItem(Struct, frozen=True, kw_only=True):
     """The edge on average: with what each bet pays on average by its pay table in place of what it paid. Null
     for `external`, and without a stake
     """
+
+
+class HouseWarning(Struct, frozen=True, kw_only=True):
+    """A game in which commissions and bonuses, by the present rules, can cost more of a stake than the game
+    wins.
+    """
+
+    game: str
+    """The game"""
+
+    leg: str
+    """The game's worst leg: the one of which the house wins least"""
+
+    edge_ppm: int
+    """What the house wins of a stake on it on average, rounded down"""
+
+    commissions_ppm: int
+    """What commissions cost of a stake at most, rounded up"""
+
+    bonuses_ppm: int | None
+    """What bonuses cost of a stake at most, rounded up; null: without a limit"""
+
+    message: str
+    """The same for a person, and what to change in the rules"""
 
 
 class Leader(Struct, frozen=True, kw_only=True):

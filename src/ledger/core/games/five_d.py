@@ -33,10 +33,6 @@ _OF_PLACE: Final = {
 }
 
 
-def is_leg(text: str) -> bool:
-    return text in _OF_PLACE or text in _OF_SUM
-
-
 def is_result(text: str) -> bool:
     return len(text) == 5 and all(digit in DIGITS for digit in text)
 
@@ -50,14 +46,20 @@ def wins(leg: str, result: str) -> str | None:
 
 @cache
 def wins_on(leg: str) -> Mapping[str, int]:
-    """For a leg on one place it tries the ten digits of that place; for a leg on the sum all results, which takes 10
-    ms."""
+    """For a leg on one place it tries the ten digits of that place, for a leg on the sum every sum."""
     if leg in _OF_SUM:
-        won_by_sum = _OF_SUM[leg]
-        sums = map(sum, product(range(10), repeat=len(_PLACES)))
-        return Counter(won_by_sum[total] for total in sums if total in won_by_sum)
+        wins = Counter[str]()
+        for total, kind in _OF_SUM[leg].items():
+            wins[kind] += _results_by_sum()[total]
+        return wins
     _, won = _OF_PLACE[leg]
     return {kind: number * 10 ** (len(_PLACES) - 1) for kind, number in Counter(won.values()).items()}
+
+
+@cache
+def _results_by_sum() -> Mapping[int, int]:
+    """Sum of the digits → number of results with it. It tries all results, which takes 10 ms."""
+    return Counter(map(sum, product(range(10), repeat=len(_PLACES))))
 
 
 KIND: Final = KindOfGame(
@@ -73,7 +75,7 @@ KIND: Final = KindOfGame(
         "sum_odd": 200,
         "sum_even": 200,
     },
-    is_leg=is_leg,
+    legs=frozenset((*_OF_PLACE, *_OF_SUM)),
     is_result=is_result,
     wins=wins,
     results=10 ** len(_PLACES),

@@ -97,7 +97,7 @@ KIND: Final = KindOfGame(
         "consecutive": 864,
         "two": 691,
     },
-    is_leg=_LEGS.__contains__,
+    legs=_LEGS,
     is_result=is_result,
     wins=wins,
     results=len(_RESULTS),

@@ -40,8 +40,8 @@ class KindOfGame(NamedTuple):
     """The first digit of the game's code in an issue number. It never changes."""
     odds: Mapping[str, int]
     """Leg kind → odds in hundredths of the stake after the fee. They include the stake."""
-    is_leg: Callable[[str], bool]
-    """Whether the text is a leg. Each leg has one spelling."""
+    legs: frozenset[str]
+    """Every leg. Each has one spelling."""
     is_result: Callable[[str], bool]
     """Whether the text is a result. Each result has one spelling."""
     wins: Callable[[str, str], str | None]

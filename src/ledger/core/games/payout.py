@@ -27,8 +27,8 @@ class PaidLeg(NamedTuple):
 def legs_of(rules: str, selection: str) -> tuple[str, ...] | None:
     """The legs of a selection: joined by ``+``, without repeats. None if it is not one of these rules."""
     legs = tuple(selection.split("+"))
-    is_leg = KINDS[rules].is_leg
-    if len(selection) > SELECTION_MAX or len(set(legs)) != len(legs) or not all(is_leg(leg) for leg in legs):
+    known = KINDS[rules].legs
+    if len(selection) > SELECTION_MAX or len(set(legs)) != len(legs) or not known.issuperset(legs):
         return None
     return legs
 

@@ -44,7 +44,7 @@ KIND: Final = KindOfGame(
         "odd": 200,
         "even": 200,
     },
-    is_leg=_WINS.__contains__,
+    legs=frozenset(_WINS),
     is_result=is_result,
     wins=wins,
     results=len(DIGITS),

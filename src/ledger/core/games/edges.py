@@ -1,0 +1,143 @@
+"""Whether commissions and bonuses can cost more of a stake than a game wins of it. Exact fractions.
+
+The *edge* of a leg is the part of its stake that the house keeps on average: 1 − (1 − fee) × the sum over the leg
+kinds that it can win of (odds × the part of the results). It leaves out that fees and payouts are rounded down to
+minor units, which counts for small stakes only. The edge of a game is that of its worst leg, because players choose
+the leg.
+
+What a stake costs beside its payout, at most:
+(1) commissions: the sum over the levels of the largest rate that a referrer of that level can have;
+(2) bonuses: a bonus of b must be staked w times, so it costs b of a turnover of w × b: the part 1 ÷ w. The bonus of a
+    first deposit D also has the turnover that the deposit needs: b ÷ (D × w of deposits + b × w of bonuses). Without
+    wagering a bonus has no turnover, and its cost has no bound.
+"""
+
+from collections.abc import Collection, Iterator
+from fractions import Fraction
+from typing import Final
+
+from msgspec import Struct
+
+from ledger.core.games.catalog import KINDS
+from ledger.core.games.rules import Games
+from ledger.core.games.tables import PayTable
+from ledger.core.money_rules import E9, NO_MONEY_RULES, WAGERING_MAX, Commission, Money, MoneyRules
+
+_PPM: Final = 1_000_000
+
+
+class EdgeExceeded(Struct, frozen=True):
+    """A game and an asset in which a stake can cost the house more than the game wins of it.
+
+    ``edge`` is that of ``leg``, the worst one. All three figures are parts of a stake; ``bonuses`` is None if they
+    have no bound.
+    """
+
+    game: str
+    asset: str
+    leg: str
+    edge: Fraction
+    commissions: Fraction
+    bonuses: Fraction | None
+
+    @property
+    def edge_ppm(self) -> int:
+        """In parts per million, rounded down."""
+        return self.edge * _PPM // 1
+
+    @property
+    def commissions_ppm(self) -> int:
+        """In parts per million, rounded up."""
+        return _rounded_up(self.commissions)
+
+    @property
+    def bonuses_ppm(self) -> int | None:
+        """In parts per million, rounded up."""
+        return None if self.bonuses is None else _rounded_up(self.bonuses)
+
+    @property
+    def message(self) -> str:
+        """For the operator: the figures, and what to change."""
+        bonuses_ppm = self.bonuses_ppm
+        bonuses = "without a limit" if bonuses_ppm is None else f"up to {_percent(bonuses_ppm)}"
+        return (
+            f"{self.game}, {self.asset}: the house can lose. Of a stake on {self.leg}, its worst leg, it wins "
+            f"{_percent(self.edge_ppm)} on average; commissions cost up to {_percent(self.commissions_ppm)}, bonuses "
+            f"{bonuses}. In the rules file {', '.join(self._cures())}"
+        )
+
+    def _cures(self) -> Iterator[str]:
+        if self.commissions:
+            yield f"lower the rates of money.{self.asset}.commission"
+        if self.bonuses != 0:
+            left = self.edge - self.commissions
+            enough = -(-1 // left) if left > 0 else WAGERING_MAX + 1
+            to = f" to {enough}" if enough <= WAGERING_MAX else ""
+            yield f"raise money.{self.asset}.wagering.bonus{to}"
+        yield f"raise games.{self.game}.fee_bp or lower its odds"
+
+
+def exceeded_edges(games: Games, money: Money, assets: Collection[str]) -> list[EdgeExceeded]:
+    """Every game and asset in which commissions and bonuses together can exceed the game's edge, in order.
+
+    ``external`` is none of them: the ledger does not know its edge."""
+    costs = [(asset, *_costs(money.get(asset, NO_MONEY_RULES))) for asset in sorted(assets)]
+    found = []
+    for name, game in sorted(games.items()):
+        leg, edge = worst_leg(game.table)
+        found += [
+            EdgeExceeded(name, asset, leg, edge, commissions, bonuses)
+            for asset, commissions, bonuses in costs
+            if bonuses is None or commissions + bonuses > edge
+        ]
+    return found
+
+
+def worst_leg(table: PayTable) -> tuple[str, Fraction]:
+    """The leg with the smallest edge, and this edge; of equal ones the first by name."""
+    kind = KINDS[table.rules]
+
+    def paid(leg: str) -> int:
+        """Hundredths of the stake after the fee, over all results."""
+        return sum(table.odds[won] * results for won, results in kind.wins_on(leg).items())
+
+    leg = max(sorted(kind.legs), key=paid)
+    return leg, 1 - Fraction(10_000 - table.fee_bp, 10_000) * Fraction(paid(leg), 100 * kind.results)
+
+
+def commission_cost(commission: Commission | None) -> Fraction:
+    """The largest part of a stake that is paid as commissions, all levels together.
+
+    Each referrer has an agent level of its own, so each level counts with its largest rate."""
+    if commission is None:
+        return Fraction(0)
+    schedules = (commission.rates_e9, *commission.agents.values())
+    levels = max(map(len, schedules))
+    return Fraction(
+        sum(max(rates[level] for rates in schedules if level < len(rates)) for level in range(levels)), E9
+    )
+
+
+def bonus_cost(rules: MoneyRules) -> Fraction | None:
+    """The largest part of a stake that the bonuses by these rules cost; None if it has no bound."""
+    by_deposit, by_bonus = rules.wagering_deposit, rules.wagering_bonus
+    turnovers = [(bonus, deposit * by_deposit + bonus * by_bonus) for deposit, bonus in rules.first_deposit]
+    if rules.registration or rules.attendance or rules.invitation:
+        turnovers.append((1, by_bonus))
+    if any(turnover == 0 for _, turnover in turnovers):
+        return None
+    return max((Fraction(bonus, turnover) for bonus, turnover in turnovers), default=Fraction(0))
+
+
+def _costs(rules: MoneyRules) -> tuple[Fraction, Fraction | None]:
+    return commission_cost(rules.commission), bonus_cost(rules)
+
+
+def _rounded_up(part: Fraction) -> int:
+    return -(-part * _PPM // 1)
+
+
+def _percent(ppm: int) -> str:
+    whole, rest = divmod(abs(ppm), 10_000)
+    digits = f"{whole}.{rest:04d}".rstrip("0").rstrip(".")
+    return f"{'−' if ppm < 0 else ''}{digits} %"
