@@ -62,6 +62,41 @@ def source_options(command: _Command) -> _Command:
     )(command)
 
 
+def rules_option(command: _Command) -> _Command:
+    """``--rules``."""
+    return click.option(
+        "--rules",
+        "rules_files",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        multiple=True,
+        help="With --url: a rules file (STAKELOG_RULES) with pay tables that bets were taken under; may be repeated. "
+        "Not needed for the built-in pay tables, nor in a folder, whose log keeps its pay tables.",
+    )(command)
+
+
+def tables_of(records: "SqliteRecords | HttpRecords", rules_files: tuple[Path, ...]) -> dict[str, bytes]:
+    """The pay tables by digest, as JSON: built in, kept with the log, and of the rules files. Raises CannotAudit,
+    LogUnreadable."""
+    from api.cli.audit.http_records import HttpRecords
+    from api.composition.settings import DEFAULT_ASSETS
+    from ledger.core.games.rules import BUILT_IN, read_rules
+    from ledger.core.games.tables import canonical
+    from ledger.core.money import parse_assets
+    from ledger.core.rules_file import WrongRules
+
+    found = dict(BUILT_IN.tables)
+    if not isinstance(records, HttpRecords):
+        found.update(records.tables())
+    for file in rules_files:
+        try:
+            assets = parse_assets(os.environ.get("STAKELOG_ASSETS", DEFAULT_ASSETS))
+            games = read_rules(file.read_text("utf-8"), assets).games
+        except (WrongRules, OSError, ValueError) as error:
+            raise CannotAudit(f"{file} is not a rules file: {error}") from error
+        found.update((game.digest, game.table) for game in games.values())
+    return {digest: canonical(table) for digest, table in found.items()}
+
+
 @contextmanager
 def opened(data: Path | None, url: str | None, login: Path | None) -> "Iterator[SqliteRecords | HttpRecords]":
     """The records of the folder or of the service. Raises UsageError, CannotAudit, LedgerError."""
