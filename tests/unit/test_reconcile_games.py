@@ -24,6 +24,7 @@ from properties.games_scenario import play_games
 from unit.fake_reads import FakeReads, Records
 from unit.folders import scenario_records
 from unit.read_model import ReadModel
+from unit.test_reconcile import bets_of_days
 
 TABLES = {digest: canonical(table) for digest, table in BUILT_IN.tables.items()}
 
@@ -103,10 +104,8 @@ CHANGES = [
     ),
     ("DELETE FROM {selection} WHERE game = 'trx_wix_1m'", "distribution, length"),
     *(
-        (
-            f"UPDATE {{house}} SET {column} = {column} + 1 WHERE asset = 'INR' AND game = '{game}' AND (bets > 0 OR game = '')",
-            named,
-        )
+        (f"UPDATE {{house}} SET {column} = {column} + 1 WHERE asset = 'INR' AND game = '{game}' AND {where}", named)
+        for where in ("(bets > 0 OR game = '')",)
         for game, column, named in (
             ("wingo_30s", "bets", "wingo_30s at"),
             ("k3_1m", "staked_low", "staked"),
@@ -192,6 +191,13 @@ def test_the_reads_of_the_scenario_agree_page_by_page() -> None:
     assert differences == []
     assert games.periods == len([read for read, _ in reads.calls if read == "period"]) > 0
     assert [read for read, _ in reads.calls].count("periods") == games.periods
+
+
+def test_a_payout_counts_in_the_hour_of_its_bet() -> None:
+    records = bets_of_days(3)
+    games, differences = compared(records, FakeReads(records))
+    assert differences == []
+    assert len(games.hours) == 3
 
 
 def _unreadable(_answer: Document) -> None:
