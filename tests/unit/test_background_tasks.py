@@ -30,7 +30,7 @@ TASKS: Final = {
         *("save-", "server", "shared-read", "source-page", "stop", "worker-confirm", "worker-stop", "worker-watch"),
     },
     "keep": {
-        *("child-", "copies-of-seals", "follow-ups", "follow-ups-", "forwarding-retry", "rate-limits"),
+        *("child-", "copies-of-seals", "follow-ups", "follow-ups-", "forwarding-retry", "loop-delay", "rate-limits"),
         *("revocations", "seals", "signing-keys", "snapshots", "standby-follow-ups", "suspect-reads", "tls-reload"),
         "unsettled",
     },

@@ -4,6 +4,7 @@
 partitions, state and read model. Every later format has to read it.
 """
 
+import asyncio
 import os
 import shutil
 import signal
@@ -18,8 +19,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from api.cli.main import stakelog
-from ledger.core.record import EMPTY_SHA256, Head, sha256_hex
+from ledger.core.commands import Command
+from ledger.core.events import Event
+from ledger.core.games.periods import name_of
+from ledger.core.games.tables import canonical
+from ledger.core.record import EMPTY_SHA256, Head, decode, sha256_hex
+from ledger.core.wallet import Wallet
 from ledger.errors import LogOutdated
+from ledger.node.node import Node
+from ledger.node.owns_all import node_of_whole_log
 from ledger.operations import upgrade as upgrading
 from ledger.operations.audit import verify
 from ledger.sqlite.folder import EVENTS, NEW_EVENTS, OLD_EVENTS, READ_MODEL, STATE, FolderLock
@@ -27,7 +35,24 @@ from ledger.sqlite.format_1 import Format1Log
 from ledger.sqlite.log import SqliteEventLog
 from ledger.sqlite.log_file import connect
 from ledger.sqlite.readers import SqliteLogReader, SqliteRecords
+from ledger.sqlite.state_store import SqliteStateStore
+from ledger.writer.requests import Accepted, Failed
+from naive_games import fee_of, paid_legs
 from sqlite_log import Stored, stored_records
+from unit.given import (
+    ASSETS,
+    SECOND_US,
+    cancel_bet,
+    claim_gift,
+    create_gift,
+    deposit,
+    open_wallet,
+    place_bet,
+    record_result,
+    settle_bet,
+)
+from unit.node_in_memory import request_sha256
+from unit.test_money_flows import book
 
 FIXTURE: Final = Path(__file__).parents[1] / "fixtures" / "folder-of-1c43826.tar.xz"
 PARTITIONS: Final = 16
@@ -382,3 +407,102 @@ def test_a_folder_without_a_log_is_wrong_use_and_nothing_is_made_in_it(tmp_path:
     assert done.exit_code == 2
     assert "there is no event log in" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+# --- games and money flows on an upgraded folder ------------------------------------------------------------------
+
+RULES: Final = book(
+    INR={
+        "registration": 25,
+        "first_deposit": [[100, 20]],
+        "commission": {"mode": "per_bet", "rates_e9": [10_000_000]},
+    }
+)
+OLD, OTHER, NEW = "u00007", "u00000", "new"
+OPEN_BETS: Final = {OLD: "b-3-426", OTHER: "b-0-200/?%41+#"}
+"""Of the folder: user → the bet that nobody has settled."""
+STAKE: Final = 1_001
+
+
+class Played:
+    """A node on the folder, an hour after its last event."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.now_us = (
+            max(event.time_us for event in self.events()) // (30 * SECOND_US) * 30 * SECOND_US + 3_600 * SECOND_US
+        )
+        self.node: Node
+
+    async def start(self) -> None:
+        log = SqliteEventLog(self.folder / EVENTS, PARTITIONS)
+        await log.declare(ASSETS, RULES.tables, RULES.money_kept)
+        store = SqliteStateStore(self.folder / STATE)
+        self.node = node_of_whole_log(log, store, lambda: self.now_us, ASSETS, rules=RULES)
+        await self.node.start()
+
+    async def given(self, *commands: Command) -> None:
+        for command in commands:
+            response = await self.node.post(command, request_sha256(command), "local")
+            assert isinstance(response, Accepted), response
+
+    async def wallet(self, user_id: str) -> Wallet:
+        read = await self.node.wallet(user_id)
+        assert not isinstance(read, Failed), read
+        return read.wallet
+
+    def events(self) -> list[Event]:
+        return [decode(stored.record).event for stored in stored_records(self.folder / EVENTS)]
+
+    def of_type(self, type_: str, user_id: str) -> list[Event]:
+        return [event for event in self.events() if (event.data.type, event.user_id) == (type_, user_id)]
+
+    async def until(self, type_: str, user_id: str, number: int) -> None:
+        async with asyncio.timeout(60):
+            while len(self.of_type(type_, user_id)) < number:  # noqa: ASYNC110 - of several writers
+                await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("state", ["kept", "lost"])
+async def test_wallets_and_open_bets_of_an_old_log_play_games_and_money_flows(data: Path, state: str) -> None:
+    assert run("upgrade", data=data).exit_code == 0
+    if state == "lost":
+        (data / STATE).unlink()
+    played = Played(data)
+    await played.start()
+    settled, deposits = (len(played.of_type(type_, OLD)) for type_ in ("bet_settled", "deposited"))
+    assert deposits, "its next deposit is not its first"
+    cash = (await played.wallet(OLD)).balances["INR"].cash
+
+    await played.given(settle_bet(500, OPEN_BETS[OLD], user_id=OLD), cancel_bet(OPEN_BETS[OTHER], user_id=OTHER))
+    await played.given(deposit(5_000, "new", user_id=OLD))
+    await played.given(open_wallet(NEW, referrer_id=OLD), deposit(10_000, "first", user_id=NEW))
+    period = name_of(played.now_us)
+    for user_id in (OLD, NEW):
+        await played.given(
+            place_bet(STAKE, "wingo", game="wingo_30s", period=period, selection="big+number:7", user_id=user_id)
+        )
+    await played.given(create_gift(90, 3, "g"), claim_gift("g", OLD))
+    played.now_us += 32 * SECOND_US
+    await played.given(record_result("7", period))
+    await played.until("bet_settled", OLD, settled + 2)
+    await played.until("commission_paid", OLD, 1)
+    await played.until("gift_claimed", OLD, 1)
+
+    payout = sum(paid for _, _, paid in paid_legs("wingo", "big+number:7", STAKE, "7"))
+    wallet = await played.wallet(OLD)
+    commission_e9 = STAKE * 10_000_000
+    assert wallet.balances["INR"].cash == cash + 500 + 5_000 - STAKE + payout + commission_e9 // 10**9
+    assert [event.data.kind for event in played.of_type("bonus_granted", NEW)] == ["registration", "first_deposit"]  # type: ignore[union-attr]
+    assert not [event for event in played.of_type("bonus_granted", OLD) if getattr(event.data, "kind", None)]
+    assert fee_of(STAKE, 2) == played.of_type("bet_placed", NEW)[0].data.fee  # type: ignore[union-attr]
+
+    await played.node.stop()
+    with closing(SqliteRecords(data / EVENTS)) as log:
+        verify(log, tables={digest: canonical(table) for digest, table in log.tables().items()})
+    (data / STATE).unlink()
+    again = Played(data)
+    again.now_us = played.now_us
+    await again.start()
+    assert await again.wallet(OLD) == wallet
+    await again.node.stop()

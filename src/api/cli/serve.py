@@ -103,7 +103,12 @@ async def _serve(settings: Settings) -> None:
         if internal is not None:
             assert apps.internal is not None
             listeners.append(Listener(apps.internal, internal, int(_INTERNAL_CONNECTIONS_MAX * share)))
-        await _serve_node(settings, node, children, listeners, stop)
+        loop_delay = apps.public.service.metrics.loop_delay
+        loop_delay.start()
+        try:
+            await _serve_node(settings, node, children, listeners, stop)
+        finally:
+            await loop_delay.stop()
     finally:
         await _close(container)
 

@@ -290,6 +290,7 @@ class Distributed(Provider):
             owners=owners,
             others=others,
             clock_off_us=log.clock_off_us,
+            forks=log.forks,
             prepare=snapshots.prepare,
         )
         await node.start()

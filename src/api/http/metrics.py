@@ -12,14 +12,16 @@ from typing import Final, NamedTuple, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Counter as Total
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from api.http.loop_delay import LoopDelay
 from api.http.problems import Problem
 from api.http.request_metrics import RequestMetrics
 from api.identity.tokens import Tokens
 from api.limits.limits import Limits
 from ledger.errors import LedgerError
+from ledger.histogram import Histogram
 from ledger.node.node import Node
 from ledger.writer.requests import Accepted, AnyResponse, Failed, IdReused, OtherGame, Refused
 from projections.caching.cached_reads import CacheCounts
@@ -64,8 +66,12 @@ class Metrics:
         self._children: dict[str, Total] = {}
         self.failed_logins = Total("stakelog_failed_logins", "Logins with a wrong secret", registry=self._registry)
         self.requests = RequestMetrics()
+        self.loop_delay = LoopDelay()
+        """Counts once it is started."""
         self._registry.register(self.requests)
         self._registry.register(_NodeGauges(node))
+        self._registry.register(_RoundCounts(node))
+        self._registry.register(_LoopDelays(self.loop_delay))
         self._registry.register(read_model)
         if limits is not None:
             self._registry.register(_LimitCounts(limits))
@@ -105,6 +111,16 @@ class _NodeGauges(Collector):
             "Values changed since the last checkpoint",
             [(p, w.state.changes) for p, w in writers],
         )
+        yield _gauge(
+            "stakelog_partition_forks",
+            "Records of the partition that are no events: another node wrote them at the same time",
+            [(p, node.forks(p)) for p, _ in writers],
+        )
+        yield _single(
+            "stakelog_follow_ups_waiting",
+            "Follow-ups that wait in memory for a partition, of this node or of another",
+            node.follow_ups_waiting,
+        )
         yield _single("stakelog_partitions_owned", "Partitions that this node owns", node.owned)
         yield _single("stakelog_partitions_open", "Partitions that accept commands", node.open)
         yield _single(
@@ -127,6 +143,46 @@ class _NodeGauges(Collector):
         ready = GaugeMetricFamily("stakelog_ready", "1 while the node accepts commands")
         ready.add_metric([], float(self._node.ready))
         yield ready
+
+
+class _RoundCounts(Collector):
+    def __init__(self, node: Node) -> None:
+        self._counts = node.counts
+
+    def collect(self) -> Iterator[Metric]:
+        counts = self._counts
+        yield _histogram("stakelog_round_events", "Events of the rounds that wrote", counts.events)
+        yield _histogram(
+            "stakelog_append_duration_seconds", "Duration of appends to the log, until durable", counts.append_s
+        )
+        yield _histogram(
+            "stakelog_timer_delay_seconds",
+            "For each round with expiries or other timers: how late the first of them was",
+            counts.timer_late_s,
+        )
+        for name, text, value in (
+            ("stakelog_bets_settled", "Bets that the outcomes of periods ended", counts.settled),
+            (
+                "stakelog_stale_appends",
+                "Appends that the log refused because another process had written to the partition",
+                counts.stale,
+            ),
+        ):
+            total = CounterMetricFamily(name, text)
+            total.add_metric([], value)
+            yield total
+
+
+class _LoopDelays(Collector):
+    def __init__(self, loop_delay: LoopDelay) -> None:
+        self._loop_delay = loop_delay
+
+    def collect(self) -> Iterator[Metric]:
+        yield _histogram(
+            "stakelog_event_loop_delay_seconds",
+            "How late the event loop ran what was due, measured ten times a second",
+            self._loop_delay.delay_s,
+        )
 
 
 class _LimitCounts(Collector):
@@ -312,6 +368,12 @@ def _single(name: str, text: str, value: float) -> Metric:
     gauge = GaugeMetricFamily(name, text)
     gauge.add_metric([], value)
     return gauge
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
+    family = HistogramMetricFamily(name, text)
+    family.add_metric([], list(histogram.buckets()), histogram.sum)
+    return family
 
 
 def _gauge(name: str, text: str, values: Iterable[tuple[int, float]]) -> Metric:

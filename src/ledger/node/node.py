@@ -34,6 +34,7 @@ from ledger.node.owned import OwnedPartitions, Prepare, Takeovers
 from ledger.node.ports import OPEN_FOLLOW_UPS_PAGE, OpenFollowUps, OtherNodes
 from ledger.node.unsettled import Unsettled
 from ledger.ports import Clock, EventLog, StateStore
+from ledger.writer.counts import RoundCounts
 from ledger.writer.requests import (
     Accepted,
     AnyResponse,
@@ -92,14 +93,16 @@ class Node:
         checked_at_start: int = CHECKED_AT_START,
         prepare: Prepare | None = None,
         clock_off_us: Callable[[], int] = lambda: 0,
+        forks: Callable[[int], int] = lambda _: 0,
     ) -> None:
-        """``clock_off_us``: how far this clock is from the log's."""
+        """``clock_off_us``: how far this clock is from the log's. ``forks``: how many records of a partition are no
+        events, as far as it was read."""
         self._log, self._store, self._clock, self.assets = log, store, clock, assets
         # Copies: its writers may learn further tables and rules.
         self.rules = replace(rules, tables=dict(rules.tables), money_kept=dict(rules.money_kept))
         self.partitions = log.partitions
         self.halted: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
-        self.clock_off_us = clock_off_us
+        self.clock_off_us, self.forks = clock_off_us, forks
         self._recent_max = max(recent_wallets // log.partitions, 16)
         self._mailbox_max = mailbox_max
         self._started = False
@@ -112,6 +115,8 @@ class Node:
         self.writers: dict[int, Writer] = {}
         """Of the partitions that are open on this node, or opening."""
         self._settlement_turn = SettlementTurn()
+        self.counts = RoundCounts()
+        """Of the rounds of its writers."""
         self._unsettled = Unsettled(self.writers, clock, self._outcomes)
         self._checkpoints = Checkpoints(self.writers, changes_per_checkpoint=changes_per_checkpoint, halt=self._halt)
         self._owned = OwnedPartitions(
@@ -142,7 +147,13 @@ class Node:
             mailbox_max=self._mailbox_max,
             store_turn=self._checkpoints.store_turn,
             settlement_turn=self._settlement_turn,
+            counts=self.counts,
         )
+
+    @property
+    def follow_ups_waiting(self) -> int:
+        """How many follow-ups wait in memory for a partition, of this node or of another."""
+        return self._others.waiting + sum(writer.follow_ups_waiting for writer in self.writers.values())
 
     # --- start and stop ------------------------------------------------------------------------------------------
 

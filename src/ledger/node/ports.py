@@ -111,6 +111,11 @@ class OtherNodes(Protocol):
         """Whether other nodes may call this one."""
         ...
 
+    @property
+    def waiting(self) -> int:
+        """How many follow-ups wait in memory."""
+        ...
+
     def bind(self, local: LocalWriters) -> None:
         """Called once, before everything else. ``local`` serves partitions that come to this node later."""
         ...

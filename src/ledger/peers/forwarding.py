@@ -181,6 +181,10 @@ class Forwarding:
 
     # --- OtherNodes ----------------------------------------------------------------------------------------------
 
+    @property
+    def waiting(self) -> int:
+        return self._delivery.waiting
+
     def bind(self, local: LocalWriters) -> None:
         self._handler = PeerHandler(local)
         self._delivery = FollowUpDelivery(self._owners, self._peers, local, self._partitions, self._address)

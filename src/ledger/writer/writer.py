@@ -23,6 +23,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from time import perf_counter
 from typing import Final, Literal
 
 from ledger import background
@@ -38,6 +39,7 @@ from ledger.errors import (
 )
 from ledger.pacing import RareWarnings
 from ledger.ports import Clock, EventLog, StateStore
+from ledger.writer.counts import RoundCounts
 from ledger.writer.kept_rules import learn_money_rules, learn_tables
 from ledger.writer.key_filter import KeyFilter
 from ledger.writer.mailbox import Mailbox
@@ -105,9 +107,10 @@ class Writer:
         mailbox_max: int = MAILBOX_MAX,
         store_turn: asyncio.Lock | None = None,
         settlement_turn: SettlementTurn | None = None,
+        counts: RoundCounts | None = None,
     ) -> None:
-        """``store_turn`` is locked during each write to the store, which takes one at a time. ``settlement_turn`` is
-        shared by the writers of a node."""
+        """``store_turn`` is locked during each write to the store, which takes one at a time. ``settlement_turn`` and
+        ``counts`` are shared by the writers of a node."""
         self.partition = partition
         self.head = EMPTY
         self.state: PartitionState
@@ -118,6 +121,7 @@ class Writer:
         self._log, self._store, self._clock, self._assets, self._rules = log, store, clock, assets, rules
         self._deliver, self._announce, self._halted = deliver, announce, halted
         self._recent_max = recent_max
+        self._counts = RoundCounts() if counts is None else counts
         self._time_us = 0
         self._log_errors = RareWarnings(_log, level=logging.ERROR)
 
@@ -436,6 +440,8 @@ class Writer:
                     return
                 # Not before ``now_us``, if the clock steps back during the read: the due timers would be lost.
                 decided = self._decider.decide(self.head, now_us, self._clock(), requests, follow_ups, due)
+                if due:
+                    self._counts.timer_late_s.count(max(now_us - due[0][0], 0) / 1e6)
             except LogUnavailable as error:  # of the rules: nothing was decided
                 self._log_errors.warn("partition %d cannot read the rules of money flows: %s", self.partition, error)
                 self._wait_again(requests, follow_ups)
@@ -452,11 +458,15 @@ class Writer:
                 del requests[decided.decided :]
             try:
                 if decided.records:
+                    began_s = perf_counter()
                     await self._log.append(self.partition, self.head, decided.records)
+                    self._counts.append_s.count(perf_counter() - began_s)
+                    self._counts.events.count(len(decided.records))
                 elif requests:
                     await self._log.confirm(self.partition, self.head)
             except StaleHead as error:
                 # Another writer has appended, so nothing of this round is true: read its events, decide again.
+                self._counts.stale += 1
                 _log.warning("partition %d: %s (attempt %d)", self.partition, error, attempt + 1)
                 self.state.roll_back()
                 if self._log.shared:
@@ -498,6 +508,7 @@ class Writer:
         self._follow_ups_in_round = ()
         self._stale_rounds = 0
         self.head = decided.head
+        self._counts.settled += decided.settled
         if decided.records:
             # Without an event, a clock that ran ahead for a moment must not date the later events.
             self._time_us = decided.time_us

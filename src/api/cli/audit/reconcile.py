@@ -15,8 +15,8 @@ from api.cli.audit.sources import (
     failures_reported,
     login_option,
     opened,
+    rules_of,
     rules_option,
-    tables_of,
 )
 from api.cli.progress import progress
 
@@ -91,7 +91,7 @@ def reconcile(
                     on_difference=_print_difference,
                     on_message=lambda text: click.echo(text, err=True),
                     on_progress=report,
-                    tables=tables_of(records, rules_files),
+                    tables=rules_of(records, rules_files)[0],
                 )
             except WrongTable as error:
                 raise CheckFailed(str(error)) from error

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from api.cli.kept_rules import kept_money, kept_tables
+
 if TYPE_CHECKING:
     from api.cli.audit.http_records import HttpRecords
     from http_client.login import Credentials
@@ -69,32 +71,39 @@ def rules_option(command: _Command) -> _Command:
         "rules_files",
         type=click.Path(path_type=Path, exists=True, dir_okay=False),
         multiple=True,
-        help="With --url: a rules file (STAKELOG_RULES) with pay tables that bets were taken under; may be repeated. "
-        "Not needed for the built-in pay tables, nor in a folder, whose log keeps its pay tables.",
+        help="With --url: a rules file (STAKELOG_RULES) that a node had, with the pay tables of bets and the rules of "
+        "money flows; may be repeated. Not needed for the built-in pay tables, nor in a folder, whose log keeps both.",
     )(command)
 
 
-def tables_of(records: "SqliteRecords | HttpRecords", rules_files: tuple[Path, ...]) -> dict[str, bytes]:
-    """The pay tables by digest, as JSON: built in, kept with the log, and of the rules files. Raises CannotAudit,
-    LogUnreadable."""
+def rules_of(
+    records: "SqliteRecords | HttpRecords", rules_files: tuple[Path, ...]
+) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """The pay tables, and the rules of money flows, as JSON by digest: built in, kept with the log, and of the rules
+    files. Raises CannotAudit, LogUnreadable."""
     from api.cli.audit.http_records import HttpRecords
     from api.composition.settings import DEFAULT_ASSETS
+    from ledger.core import money_rules
+    from ledger.core.games import tables
     from ledger.core.games.rules import BUILT_IN, read_rules
-    from ledger.core.games.tables import canonical
     from ledger.core.money import parse_assets
     from ledger.core.rules_file import WrongRules
 
-    found = dict(BUILT_IN.tables)
+    of_games = {digest: tables.canonical(table) for digest, table in BUILT_IN.tables.items()}
+    of_money: dict[str, bytes] = {}
     if not isinstance(records, HttpRecords):
-        found.update(records.tables())
+        of_games |= kept_tables(records)
+        of_money |= kept_money(records)
     for file in rules_files:
         try:
             assets = parse_assets(os.environ.get("STAKELOG_ASSETS", DEFAULT_ASSETS))
-            games = read_rules(file.read_text("utf-8"), assets).games
+            found = read_rules(file.read_text("utf-8"), assets)
         except (WrongRules, OSError, ValueError) as error:
             raise CannotAudit(f"{file} is not a rules file: {error}") from error
-        found.update((game.digest, game.table) for game in games.values())
-    return {digest: canonical(table) for digest, table in found.items()}
+        of_games |= {game.digest: tables.canonical(game.table) for game in found.games.values()}
+        if found.money:
+            of_money[money_rules.digest_of(found.money)] = money_rules.canonical(found.money)
+    return of_games, of_money
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from api.cli.audit.sources import (
     data_folder,
     failures_reported,
     opened,
+    rules_of,
     rules_option,
     source_options,
-    tables_of,
 )
 from api.cli.progress import progress
 
@@ -68,12 +68,13 @@ def verify(
     receipt: Path | None,
 ) -> None:
     """Verify the log: chain, postings, balances from zero, requests, unique ids, follow-ups, the payouts of games,
-    seals and heads.
+    the amounts of money flows, seals and heads.
 
     Works on a folder, in use or not, and over HTTP. Nothing is changed.
     """
     from ledger.operations.audit import verify as verify_log
     from ledger.operations.seals import SealCounts
+    from ledger.operations.verifying.money_rules import WrongRules
     from ledger.operations.verifying.pay_tables import WrongTable
 
     if receipt is not None:
@@ -89,10 +90,12 @@ def verify(
         # Read the seals before the log's ends: a seal made during the read may name records after these ends.
         anchors = [*_own_seals(data, records, keys, counts), *(_seals_in(copies, keys, counts) if copies else ())]
         with progress("verifying", "events") as tell:
-            tables = tables_of(records, rules_files)
+            tables, money = rules_of(records, rules_files)
             try:
-                verified = verify_log(records, published=published, anchors=anchors, tables=tables, progress=tell)
-            except WrongTable as error:
+                verified = verify_log(
+                    records, published=published, anchors=anchors, tables=tables, money=money, progress=tell
+                )
+            except (WrongTable, WrongRules) as error:
                 raise CheckFailed(str(error)) from error
     transit = ", ".join(f"{amount} {asset}" for asset, amount in verified.in_transit.items())
     click.echo(
@@ -103,16 +106,19 @@ def verify(
     )
     click.echo(_anchored(verified))
     if verified.missing_tables:
-        click.echo(_unchecked(verified.missing_tables))
+        click.echo(_unchecked("which legs won, for bets", "pay tables", verified.missing_tables))
+    if verified.missing_rules:
+        what = "the amounts of bonuses, commissions and wagering"
+        click.echo(_unchecked(what, "rules of money flows", verified.missing_rules))
     if counts.seals:
         click.echo(_signatures(counts, jwks, keys))
 
 
-def _unchecked(digests: tuple[str, ...]) -> str:
-    """What was not examined, because pay tables are not known here."""
+def _unchecked(what: str, kind: str, digests: tuple[str, ...]) -> str:
+    """What was not examined, because rules are not known here."""
     return (
-        f"WARNING: not checked which legs won, for bets under {len(digests)} unknown pay tables "
-        f"({', '.join(digests[:_SOURCES_SHOWN])}): give the rules files that have these pay tables by --rules"
+        f"WARNING: not checked {what} under {len(digests)} unknown {kind} ({', '.join(digests[:_SOURCES_SHOWN])}): "
+        "give the rules files that have them by --rules"
     )
 
 
