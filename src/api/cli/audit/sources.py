@@ -71,8 +71,9 @@ def rules_option(command: _Command) -> _Command:
         "rules_files",
         type=click.Path(path_type=Path, exists=True, dir_okay=False),
         multiple=True,
-        help="With --url: a rules file (STAKELOG_RULES) that a node had, with the pay tables of bets and the rules of "
-        "money flows; may be repeated. Not needed for the built-in pay tables, nor in a folder, whose log keeps both.",
+        help="With --url: a rules file (STAKELOG_RULES) that a node had, with the pay tables of bets and the rules "
+        "of money flows; may be repeated. Not needed for the built-in pay tables, nor in a folder, whose log keeps "
+        "both.",
     )(command)
 
 
