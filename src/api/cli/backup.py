@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from api.cli.audit.sources import CannotAudit, data_folder, failures_reported
-from api.cli.kept_rules import kept_money, kept_tables
+from api.cli.forms_of_rules import forms_of_money, forms_of_tables
 from api.cli.progress import progress
 
 
@@ -50,4 +50,9 @@ def _prove(folder: Path) -> None:
     from ledger.sqlite.readers import SqliteRecords
 
     with closing(SqliteRecords(folder / EVENTS)) as records, progress("verifying", "events") as report:
-        verify(records, tables=kept_tables(records), money=kept_money(records), progress=report)
+        verify(
+            records,
+            tables=forms_of_tables(records.tables()),
+            money=forms_of_money(records.money_rules()),
+            progress=report,
+        )

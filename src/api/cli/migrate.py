@@ -18,7 +18,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from api.cli.kept_rules import kept_money, kept_tables
+from api.cli.forms_of_rules import forms_of_money, forms_of_tables
 from api.cli.progress import Report, progress_of_steps
 
 if TYPE_CHECKING:
@@ -179,8 +179,8 @@ async def _run(move: _Move, records: "SqliteRecords") -> None:
         verified = await asyncio.to_thread(
             verify,
             records,
-            tables=kept_tables(records),
-            money=kept_money(records),
+            tables=forms_of_tables(records.tables()),
+            money=forms_of_money(records.money_rules()),
             progress=lambda done, total: report("verifying the folder", done, total),
         )
         async with _opened(move, records.partitions) as topic:

@@ -1,6 +1,6 @@
 """A day's commissions of many members: how long they take, and how long other commands wait meanwhile.
 
-1. The node runs in this process (`lab.own_node`), and the measure sets its clock past midnight.
+1. The node runs in this process (`own_node`), and the measure sets its clock past midnight.
 2. Each member refers three later members, and has one settled bet on the day. Six levels are paid, so most members
    cause seven events.
 3. The measure ends when every commission is in the log; the number of events is known in advance.
@@ -15,7 +15,7 @@ from typing import Final
 
 from bench.figures import Bound, Row, Target, percentile
 from bench.lab.one_node import Lab
-from bench.lab.own_node import START_US, Written, own_node
+from bench.measures.own_node import START_US, Written, own_node
 from ledger.core.commands import Command, Deposit, OpenWallet, PlaceBet, SettleBet
 from ledger.core.games.rules import BUILT_IN, book_of
 from ledger.core.money_rules import Commission, MoneyRules

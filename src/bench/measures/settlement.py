@@ -1,6 +1,6 @@
 """All open bets of one period, settled by its result: how long it takes, and how long other commands wait meanwhile.
 
-1. The node runs in this process (`lab.own_node`), and the measure sets its clock past the end of the period.
+1. The node runs in this process (`own_node`), and the measure sets its clock past the end of the period.
 2. The bets are on one selection after the other, so that some win, some lose, and some have several legs.
 3. The measure ends when every settlement is in the log; the number of bets is known in advance.
 """
@@ -13,8 +13,8 @@ from typing import Final
 
 from bench.figures import Bound, Row, Target, percentile
 from bench.lab.one_node import Lab
-from bench.lab.own_node import START_US, Written, own_node
 from bench.load.bodies import GAME, SELECTIONS
+from bench.measures.own_node import START_US, Written, own_node
 from bench.report import rate_text
 from ledger.core.commands import Command, Deposit, OpenWallet, PlaceBet, RecordResult
 from ledger.core.games.periods import RESULT_AFTER_US, name_of

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from api.cli.audit.sources import CannotAudit, CheckFailed, data_folder, failures_reported, opened, source_options
-from api.cli.kept_rules import kept_money, kept_tables
+from api.cli.forms_of_rules import forms_of_money, forms_of_tables
 from api.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -123,26 +123,24 @@ def _rules(
     files. Raises CannotAudit, LogUnreadable."""
     from api.cli.audit.http_records import HttpRecords
     from api.composition.settings import DEFAULT_ASSETS
-    from ledger.core import money_rules
-    from ledger.core.games import tables
     from ledger.core.games.rules import BUILT_IN, read_rules
     from ledger.core.money import parse_assets
+    from ledger.core.money_rules import digest_of
     from ledger.core.rules_file import WrongRules
 
-    of_games = {digest: tables.canonical(table) for digest, table in BUILT_IN.tables.items()}
-    of_money: dict[str, bytes] = {}
+    of_games, of_money = forms_of_tables(BUILT_IN.tables), forms_of_money({})
     if not isinstance(records, HttpRecords):
-        of_games |= kept_tables(records)
-        of_money |= kept_money(records)
+        of_games |= forms_of_tables(records.tables())
+        of_money |= forms_of_money(records.money_rules())
     for file in rules_files:
         try:
             assets = parse_assets(os.environ.get("STAKELOG_ASSETS", DEFAULT_ASSETS))
             found = read_rules(file.read_text("utf-8"), assets)
         except (WrongRules, OSError, ValueError) as error:
             raise CannotAudit(f"{file} is not a rules file: {error}") from error
-        of_games |= {game.digest: tables.canonical(game.table) for game in found.games.values()}
+        of_games |= forms_of_tables({game.digest: game.table for game in found.games.values()})
         if found.money:
-            of_money[money_rules.digest_of(found.money)] = money_rules.canonical(found.money)
+            of_money |= forms_of_money({digest_of(found.money): found.money})
     return of_games, of_money
 
 
