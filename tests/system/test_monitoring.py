@@ -114,11 +114,10 @@ def scene(
     ):
         scene = Scene(service, prometheus)
         server = service.add("game-1", "game_server")
-        play(service, server, 1)
-        until(lambda: has_samples(scene, "stakelog_bets_settled_total > 0"), "a scrape after the first game")
-        # Once more, so that Prometheus sees everything grow.
-        play(service, server, 2)
-        until(lambda: has_samples(scene, "delta(stakelog_bets_settled_total[10m]) > 0"), "a second one")
+        # Twice, with a scrape after each, so that Prometheus sees everything grow. A failed login ends each run.
+        for run in (1, 2):
+            play(service, server, run)
+            until(lambda: has_samples(scene, f"stakelog_failed_logins_total == {run}"), "a scrape")  # noqa: B023
         until(lambda: has_samples(scene, 'stakelog_account_minor{account="transit/transfers"} == 0'), "money arrived")
         yield scene
 
@@ -145,13 +144,13 @@ def play(service: LoggedIn, server: LoggedInClient, run: int) -> None:
     assert post("transfer", alice, transfer_id=f"sent-{run}", to_user_id=bob, amount=500, **money) == 201
     assert post("transfer", bob, transfer_id=f"too-much-{run}", to_user_id=alice, amount=10**9, **money) == 422
     bet = {"game": "wingo_2s", "selection": "number:7", "stake": 100, **money}
+    period = ""
 
     def placed() -> bool:
         nonlocal period
         period = period_of(time.time())
         return post("place_bet", alice, command_id=period, bet_id=period, period=period, **bet) == 201
 
-    period = ""
     until(placed, "a period took the bet")
     result = {"period": period, "result": "7"}
     until(lambda: post("record_result", "game:wingo_2s", command_id=period, **result) == 201, "the result came")
