@@ -76,6 +76,8 @@ class Month:
             for _ in range(3):
                 self.machine.the_clock_advances(self.chance.choice((20 * SECOND_US, DAY_US // 5)))
                 self.some_things_happen()
+            if day == DAYS // 3:
+                self.one_player_has_no_room_for_a_share()
             if day == DAYS // 2:
                 self.one_player_leaves()
             self.the_day_ends()
@@ -127,7 +129,7 @@ class Month:
         fields |= {"asset": self.chance.choice(("INR", "INR", "INR", "GOLD"))} if "asset" in fields else {}
         match kind:
             case "deposit":
-                fields |= {"amount": self.chance.choice((40, 60, 300)), "bonus": self.chance.choice((None, None, 5))}
+                fields |= {"amount": self.chance.choice((20, 45, 60, 300)), "bonus": self.chance.choice((None, None, 5))}
             case "place_game_bet":
                 kind, selection = "place_bet", self.chance.choice(("red", "green+violet", "number:7"))
                 fields |= {"game": GAME, "period": 0, "selection": selection}
@@ -153,6 +155,16 @@ class Month:
 
     def post(self, type_: str, user_id: str, **fields: Any) -> None:
         self.machine.posts_a_command(Post("local", {"type": type_, "user_id": user_id, **fields}))
+
+    def one_player_has_no_room_for_a_share(self) -> None:
+        self.post("create_gift", "gift:full", asset="INR", amount=10, claims=3)
+        for balance_max in (0, None):  # the second claim, with room again, is refused
+            self.post("set_limits", "p11", asset="INR", balance_max=balance_max)
+            self.post("claim_gift", "p11", code="full")
+        assert [fact.data.get("reason") for fact in self.machine.witness.naive.facts["p11"][-2:]] == [
+            "balance_max_exceeded",
+            None,
+        ]
 
     def one_player_leaves(self) -> None:
         self.machine.the_clock_advances(20 * SECOND_US)  # its bonuses expire
