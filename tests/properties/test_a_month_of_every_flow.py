@@ -19,7 +19,7 @@ import pytest
 from ledger.core.events import DATA_OF
 from ledger.writer.requests import WalletRead
 from properties.busy_days import _fields
-from properties.naive_ledger import DAY_US, GAME, Fact
+from properties.naive_ledger import AMOUNT_MAX, DAY_US, GAME, Fact
 from properties.scenarios import Post, seen
 from properties.test_ledger_machine import FAILURES, MemoryMachine
 from unit.given import SECOND_US
@@ -58,6 +58,7 @@ KINDS: Final = {
     "claim_gift": 6,
     "claim_referral_code": 0.3,
 }
+EXTERNAL: Final = {"game": "external", "period": "p", "selection": "s"}
 NEVER: Final = {"writer_opened"}
 """Types of events that no wallet has: a writer on a log of one process does not record that it opened it."""
 
@@ -80,7 +81,10 @@ class Month:
                 self.one_player_has_no_room_for_a_share()
             if day == DAYS // 2:
                 self.one_player_leaves()
-            self.the_day_ends()
+            if day == 2 * DAYS // 3:
+                self.one_payee_is_nearly_full()
+            else:
+                self.the_day_ends()
 
     def everyone_joins(self) -> None:
         self.post("open_wallet", "p1")
@@ -129,7 +133,10 @@ class Month:
         fields |= {"asset": self.chance.choice(("INR", "INR", "INR", "GOLD"))} if "asset" in fields else {}
         match kind:
             case "deposit":
-                fields |= {"amount": self.chance.choice((20, 45, 60, 300)), "bonus": self.chance.choice((None, None, 5))}
+                fields |= {
+                    "amount": self.chance.choice((20, 45, 60, 300)),
+                    "bonus": self.chance.choice((None, None, 5)),
+                }
             case "place_game_bet":
                 kind, selection = "place_bet", self.chance.choice(("red", "green+violet", "number:7"))
                 fields |= {"game": GAME, "period": 0, "selection": selection}
@@ -165,6 +172,23 @@ class Month:
             "balance_max_exceeded",
             None,
         ]
+
+    def one_payee_is_nearly_full(self) -> None:
+        """What it has no room for today it gets with a later commission, once there is room again."""
+        naive = self.machine.witness.naive
+        self.post("set_limits", "p2", asset="INR", balance_max=None)
+        self.post("set_agent_level", "p2", level=0)
+        most = {"asset": "INR", "amount": AMOUNT_MAX - naive._owned_or_due("p2", "INR") - 2, "reason": "r"}
+        self.post("adjust", "p2", **most)
+        self.post("unfreeze_wallet", "p3", reason="r")
+        self.post("set_limits", "p3", asset="INR", balance_max=None, stake_max_per_day=None)
+        self.post("deposit", "p3", order_id="for-the-bet", asset="INR", amount=300)
+        self.post("place_bet", "p3", **EXTERNAL, bet_id="lost", asset="INR", stake=300)
+        self.post("settle_bet", "p3", bet_id="lost", payout=0)
+        self.the_day_ends()
+        paid = [fact for fact in naive.facts["p2"] if fact.type == "commission_paid" and fact.data["asset"] == "INR"]
+        assert paid[-1].data["carried_e9"] > 10 * E9
+        self.post("adjust", "p2", **{**most, "amount": -most["amount"]})
 
     def one_player_leaves(self) -> None:
         self.machine.the_clock_advances(20 * SECOND_US)  # its bonuses expire
