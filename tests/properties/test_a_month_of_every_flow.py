@@ -1,7 +1,7 @@
 """A month on a whole node against the reference model: players, agents and operators, with every flow of money.
 
 Nine players in a row refer each other, one of them by a code, so a commission goes up six levels, and past a wallet
-that is closed in the middle of the month; a tenth was referred by nobody that the ledger knows. There are crashes,
+that is closed in the middle of the month; the referrer of a tenth was never opened. There are crashes,
 stops, failed appends, repeated commands and clocks that are set back, as in ``test_ledger_machine``. Each event is
 compared with the model when it is written. At the end of every day all wallets are compared, and every asset must add
 up over all accounts, those of the house included, with nothing in transit. At the end of the month what was earned is
