@@ -178,8 +178,8 @@ class Month:
         naive = self.machine.witness.naive
         self.post("set_limits", "p2", asset="INR", balance_max=None)
         self.post("set_agent_level", "p2", level=0)
-        most = {"asset": "INR", "amount": AMOUNT_MAX - naive._owned_or_due("p2", "INR") - 2, "reason": "r"}
-        self.post("adjust", "p2", **most)
+        most = AMOUNT_MAX - naive._owned_or_due("p2", "INR") - 2
+        self.post("adjust", "p2", asset="INR", amount=most, reason="r")
         self.post("unfreeze_wallet", "p3", reason="r")
         self.post("set_limits", "p3", asset="INR", balance_max=None, stake_max_per_day=None)
         self.post("deposit", "p3", order_id="for-the-bet", asset="INR", amount=300)
@@ -188,7 +188,7 @@ class Month:
         self.the_day_ends()
         paid = [fact for fact in naive.facts["p2"] if fact.type == "commission_paid" and fact.data["asset"] == "INR"]
         assert paid[-1].data["carried_e9"] > 10 * E9
-        self.post("adjust", "p2", **{**most, "amount": -most["amount"]})
+        self.post("adjust", "p2", asset="INR", amount=-most, reason="r")
 
     def one_player_leaves(self) -> None:
         self.machine.the_clock_advances(20 * SECOND_US)  # its bonuses expire
