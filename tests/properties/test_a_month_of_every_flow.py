@@ -16,13 +16,17 @@ from typing import Any, Final
 
 import pytest
 
+from api.cli.forms_of_rules import forms_of_money, forms_of_tables
 from ledger.core.events import DATA_OF
+from ledger.memory.log import MemoryEventLog
+from ledger.operations.audit import verify
 from ledger.writer.requests import WalletRead
 from properties.busy_days import _fields
 from properties.naive_ledger import AMOUNT_MAX, DAY_US, GAME, Fact
-from properties.scenarios import Post, seen
+from properties.scenarios import Post, book_of_money, seen
 from properties.test_ledger_machine import FAILURES, MemoryMachine
 from unit.given import SECOND_US
+from unit.test_audit import Lists
 
 DAYS: Final = 30
 PLAYERS: Final = tuple(f"p{number}" for number in range(1, 11))
@@ -243,6 +247,17 @@ class Month:
         assert {level for _, _, level, _ in once} == {1, 2, 3, 4, 5, 6}
         assert {fact.user_id for fact in facts if fact.data.get("reason") == "wallet_closed"} >= {CLOSED}
 
+    def the_auditor_finds_nothing(self) -> None:
+        """It knows all rules, so every amount that they give is recomputed."""
+        assert isinstance(self.machine.log, MemoryEventLog)
+        rules = book_of_money(dict(self.machine.money))
+        verified = verify(
+            Lists(self.machine.log.appended.records),
+            tables=forms_of_tables(rules.tables),
+            money=forms_of_money(rules.money_kept),
+        )
+        assert (verified.missing_tables, verified.missing_rules) == ((), ())
+
     def shares_add_up(self, facts: list[Fact]) -> None:
         granted, received = defaultdict(list), Counter[str]()
         for fact in facts:
@@ -274,5 +289,6 @@ def test_a_month_of_every_flow_adds_up_and_agrees_with_the_reference_model(seed:
         month.what_was_earned_was_paid(facts)
         month.shares_add_up(facts)
         month.machine.the_log_alone_gives_the_same_state()
+        month.the_auditor_finds_nothing()
     finally:
         month.machine.teardown()
