@@ -16,8 +16,9 @@ Invariants:
 
 The bench is a program beside the service: it starts the service and uses its public HTTP API. Three places import
 parts of the service, because they measure these parts in-process: `yardsticks` (verification and folding of a log
-without a service), `measures` (a takeover, a worker) and `lab.servers` (the settings of a distributed run). `load`
-takes only the contract's hash from user to partition. Nothing of the service imports the bench.
+without a service), `measures` (a takeover, a worker, a settlement, commissions) and `lab.servers` (the settings of a
+distributed run). `load` takes only the contract's hash from user to partition. Nothing of the service imports the
+bench.
 
 - `figures`: percentiles, pairs, targets; no I/O.
 - `report`: the table and the JSON file.

@@ -18,6 +18,8 @@ NAMES = (
     "spread",
     "cost",
     "login",
+    "games",
+    "settlement",
     "commissions",
     "grown",
     "sustained",
@@ -28,6 +30,7 @@ NAMES = (
     "lag",
     "memory",
     "startup",
+    "leaderboard",
     "rebuild",
     "fold",
     "verify",
@@ -63,7 +66,8 @@ def chosen(known: Sequence[str], only: Sequence[str]) -> list[str]:
 @click.option(
     "--wallets",
     type=click.IntRange(min=10_000),
-    help="Wallets in the log of memory, startup, rebuild, fold, verify [100,000]. A million is judged as promised.",
+    help="Wallets in the log of memory, startup, leaderboard, rebuild, fold, verify [100,000]. A million is judged "
+    "as promised.",
 )
 @click.option(
     "--events",

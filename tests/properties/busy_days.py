@@ -16,7 +16,7 @@ from typing import Any, Final
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.wallet import DAY_US
 from properties.naive_ledger import GAME
-from properties.scenarios import USERS, Post, opening
+from properties.scenarios import CODES, GIFTS, USERS, Post, opening, played
 from unit.given import SECOND_US
 
 
@@ -48,8 +48,8 @@ WEIGHTS: Final = {
     "approve_withdrawal": 3,
     "reject_withdrawal": 2,
     "place_bet": 14,
-    "settle_bet": 8,
-    "cancel_bet": 6,
+    "settle_bet": 10,
+    "cancel_bet": 4,
     "hold": 6,
     "capture_hold": 3,
     "release_hold": 2,
@@ -66,6 +66,10 @@ WEIGHTS: Final = {
     "unfreeze_wallet": 2,
     "close_wallet": 1,
     "set_agent_level": 1,
+    "create_gift": 2,
+    "close_gift": 0.4,
+    "claim_gift": 5,
+    "claim_referral_code": 1,
     "wait": 5,
     "deliver": 9,
     "redeliver": 1,
@@ -92,7 +96,14 @@ def busy_day(seed: int, *, games: bool = False) -> list[Step]:
     }
     moods["deposit"] = moods["deposit"] or 1
     day: list[Step] = [*opening("u1", chance.choice((None, "u2"))), *opening("u2", chance.choice((None, "u1")))]
-    day += opening("u3", "u1") if chance.random() < 0.7 else []
+    if chance.random() < 0.3:
+        owner = chance.choice(("u1", "u2"))
+        day += [
+            Post("local", {"type": "claim_referral_code", "user_id": owner, "code": "k1"}),
+            *opening("u3", None, "k1"),
+        ]
+    elif chance.random() < 0.6:
+        day += opening("u3", "u1")
     for user_id in ("u1", "u2"):
         for name, probability in LIMITS.items():
             if chance.random() < probability:
@@ -101,8 +112,15 @@ def busy_day(seed: int, *, games: bool = False) -> list[Step]:
         if chance.random() < 0.15:  # and begins close to the bound
             nearly = {"amount": AMOUNT_MAX - 100, "reason": "r"}
             day.append(Post("local", {"type": "adjust", "user_id": user_id, "asset": "INR", **nearly}))
+    if chance.random() < 0.6:
+        day += played("u1") + played("u3")
+    if chance.random() < 0.6:
+        for code in chance.sample(GIFTS, 2):
+            shares = {"amount": chance.randint(3, 12), "claims": chance.randint(1, 3)}
+            day.append(Post("local", {"type": "create_gift", "user_id": f"gift:{code}", "asset": "INR", **shares}))
     kinds = chance.choices(list(moods), list(moods.values()), k=chance.choice((20, 40, 80)))
-    return [*day, *(_step(kind, chance, fresh_ids) for kind in kinds)]
+    night = [Wait(DAY_US)] if chance.random() < 0.7 else []  # the commissions of the day are paid
+    return [*day, *(_step(kind, chance, fresh_ids) for kind in kinds), *night]
 
 
 def _step(kind: str, chance: Random, fresh_ids: Iterator[int]) -> Step:
@@ -122,6 +140,9 @@ def _step(kind: str, chance: Random, fresh_ids: Iterator[int]) -> Step:
         case "cancel_period":
             about = {"period_of": chance.choice((0, 1)), "reason": "void"}
             return Post("local", {"type": kind, "user_id": f"game:{GAME}", **about})
+        case "create_gift" | "close_gift":
+            fields = _fields(kind, chance, fresh_ids)
+            return Post("local", {"type": kind, "user_id": f"gift:{chance.choice(GIFTS)}", **fields})
         case "deliver":
             return Deliver(chance.randrange(10))
         case "redeliver":
@@ -143,7 +164,10 @@ def _fields(kind: str, chance: Random, fresh_ids: Iterator[int]) -> dict[str, An
     maybe_reason = {"reason": chance.choice((None, "r"))}
     match kind:
         case "open_wallet":
-            return {"referrer_id": chance.choice((None, *USERS))}
+            by_code = chance.random() < 0.3
+            return (
+                {"referral_code": chance.choice(CODES)} if by_code else {"referrer_id": chance.choice((None, *USERS))}
+            )
         case "deposit":
             bonus = chance.choice((None, None, 0, _amount(chance)))
             return {"order_id": new_id, "asset": asset, "amount": amount, "bonus": bonus}
@@ -191,6 +215,13 @@ def _fields(kind: str, chance: Random, fresh_ids: Iterator[int]) -> dict[str, An
             return {"asset": asset, **{name: chance.choice((None, amount, chance.randint(0, 200))) for name in names}}
         case "set_agent_level":
             return {"level": chance.randint(0, 2)}
+        case "create_gift":
+            claims = chance.choice((1, 2, 3, 3, 5, amount + 1))
+            return {"asset": asset, "amount": amount, "claims": claims, "expires_in_us": chance.choice(EXPIRIES)}
+        case "claim_gift":
+            return {"code": chance.choice(GIFTS)}
+        case "claim_referral_code":
+            return {"code": chance.choice(CODES)}
         case _:
             return {"reason": "r"}
 

@@ -4,8 +4,9 @@ It follows the public contract alone, shares no code with the product, and a sta
 Nothing is cached: a balance is the sum of the postings, a hold is open if no later fact resolves it, and so on.
 It is quadratic on purpose.
 
-Left out: every game but `external` and `wingo_30s` (the others are `unknown_game`), commissions, and every
-400, 401, 403: this model gets only commands of a valid shape.
+Left out: every game but `external` and `wingo_30s` (the others are `unknown_game`), rules that change, and every
+400, 401, 403: this model gets only commands of a valid shape. `naive_money`, `naive_gifts` and `naive_commissions`
+have the rest of the money flows, and how they read the contract.
 
 Where the contract can be read in two ways, this model reads it as follows:
 
@@ -31,7 +32,7 @@ Shape of a fact
     `metadata` there is as good as absent.
  9. The ledger's own facts have, without `cause`: hold_expired {hold_id asset amount}, bonus_expired
     {grant_id asset amount}, transfer_* {transfer_id asset amount} and `reason` when refused or returned,
-    referral_* {member level}, void ones too. No user ids: the cause has them.
+    referral_* {member level}, void ones too. No user ids of transfers: the cause has them.
 10. `command_id_reused` names the top-level fields whose value differs, `type` among them, sorted; an
     explicit default (`spend: cash_first`, `bonus: 0`) differs from an absent one, for it hashes differently.
 
@@ -63,7 +64,8 @@ Money
 
 Games
 28. An outcome ends nothing by itself: the test calls `end_bet` for each bet, in the order in which the bets were
-    placed. The digest `rules` is unknown to this model, and no fact has it.
+    placed. The digest `rules` is unknown to this model, and no fact has it; `referral_rules` and `commission_rules`,
+    which are digests too, are True.
 
 Others
 23. The proposer may reject the adjustment; `same_actor` is for approval only. Its asset and amount are
@@ -75,8 +77,9 @@ Others
     may count twice.
 26. `set_limits` that sets nothing is accepted and makes its asset appear. An asset "moved or limited"
     appears in both `balances` and `limits`.
-27. Closing needs no open bet, hold, pending withdrawal, proposal or transfer sent and not yet delivered or
-    returned. Referrals under way don't matter, nor does a frozen wallet; debt is not empty.
+27. Closing needs no open bet, hold, pending withdrawal, proposal, gift claimed and not yet received or refused, or
+    transfer sent and not yet delivered or returned. Referrals, codes and commissions under way don't matter, nor does
+    a frozen wallet; debt is not empty.
 """
 
 from __future__ import annotations
@@ -89,7 +92,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from naive_games import RESULTS, fee_of, legs, paid_legs
-from properties import naive_money
+from properties import naive_commissions, naive_gifts, naive_money
 
 AMOUNT_MAX: Final = 2**53 - 1
 DAY_US: Final = 86_400_000_000
@@ -157,8 +160,8 @@ class Refused:
 class FollowUp:
     """A follow-up of `cause` (user_id, index in its facts) that the wallet `user_id` has not applied yet.
 
-    `kind` is one of referral, transfer_arrival, transfer_delivery, transfer_return; `command_id` is that of
-    the fact that it leaves, so one that is put into `pending` again takes no effect.
+    `kind` says what it asks for (`_take_in`). `command_id` is that of the fact that it leaves, so one that is put
+    into `pending` again takes no effect.
     """
 
     kind: str
@@ -247,7 +250,13 @@ class NaiveLedger:
                 _to(user_id, "cash", asset, payout - to_bonus),
                 _to(user_id, "bonus", asset, to_bonus),
             ]
-            decision = _Decision("bet_settled", postings, {"payout": payout, "legs": list(map(list, legs)), **rest})
+            added = {
+                "payout": payout,
+                "legs": list(map(list, legs)),
+                **rest,
+                **self._commission(user_id, asset, time_us),
+            }
+            decision = _Decision("bet_settled", postings, added)
         fact = self._append(user_id, f"~{bet_id}", "ledger", time_us, decision, data)
         self._fire(user_id, time_us)
         return fact
@@ -273,8 +282,9 @@ class NaiveLedger:
         self._fire(user_id, time_us)
         if any(fact.command_id == follow_up.command_id for fact in self._of(user_id)):
             return None
-        decision = self._take_in(follow_up)
+        decision = self._take_in(follow_up, time_us)
         fact = self._append(user_id, follow_up.command_id, "ledger", time_us, decision, follow_up.data)
+        self._grant_own(fact)
         self._fire(user_id, time_us)
         return fact
 
@@ -294,7 +304,7 @@ class NaiveLedger:
             "user_id": user_id,
             "status": self._status(user_id),
             "opened_at_us": opened.time_us,
-            "referrer_id": opened.data.get("referrer_id"),
+            "referrer_id": naive_gifts.referrer_of(self._of(user_id)),
             "balances": {
                 asset: {
                     **self._balances(user_id, asset),
@@ -363,7 +373,7 @@ class NaiveLedger:
     def _grant_own(self, cause: Fact) -> None:
         """The bonuses that follow from a fact, right after it."""
         user_id, time_us = cause.user_id, cause.time_us
-        for kind, asset, wanted in naive_money.due_grants(self._money, cause):
+        for kind, asset, wanted in naive_money.due_grants(self._money, cause, self._of(user_id)):
             amount = min(wanted, AMOUNT_MAX - self._owned_or_due(user_id, asset))
             if amount > 0:
                 grant_id = naive_money.own_id(self._of(user_id), kind)
@@ -399,10 +409,11 @@ class NaiveLedger:
             case "wallet_opened":
                 if "referrer_id" in fact.data:
                     follow("referral", fact.data["referrer_id"], {"member": fact.user_id, "level": 1})
+                if "referral_code" in fact.data:
+                    follow("code_use", f"code:{fact.data['referral_code']}", {"member": fact.user_id})
             case "referral_counted":
                 member, level = fact.data["member"], fact.data["level"]
-                opened = self._find(fact.user_id, "wallet_opened")
-                next_up = opened.data.get("referrer_id") if opened else None
+                next_up = naive_gifts.referrer_of(self._of(fact.user_id))
                 if next_up is not None and next_up != member and level < REFERRAL_LEVELS:
                     follow("referral", next_up, {"member": member, "level": level + 1})
             case "transfer_sent":
@@ -411,49 +422,145 @@ class NaiveLedger:
                 follow("transfer_delivery", self._sender(fact), transfer)
             case "transfer_refused":
                 follow("transfer_return", self._sender(fact), {**transfer, "reason": fact.data["reason"]})
+            case "gift_claimed":
+                follow("gift_claim", f"gift:{fact.data['code']}", {"claimed_by": fact.user_id})
+            case "gift_share_granted" | "gift_share_refused":
+                outcome = {"code": fact.user_id.removeprefix("gift:")}
+                outcome |= {name: fact.data[name] for name in ("asset", "amount", "reason") if name in fact.data}
+                follow("gift_share", fact.data["claimed_by"], outcome)
+            case "referral_code_claimed":
+                claim = {"claimed_by": fact.user_id, "code": fact.data["code"]}
+                follow("code_claim", f"code:{fact.data['code']}", claim)
+            case "referral_code_granted" | "referral_code_refused" if fact.user_id.startswith("code:"):
+                follow(fact.type, fact.data["claimed_by"], fact.data)
+            case "referral_resolved":
+                about = {"code": fact.user_id.removeprefix("code:"), "referrer_id": fact.data["referrer_id"]}
+                follow("referrer", fact.data["member"], about)
+            case "referrer_set":
+                follow("referral", fact.data["referrer_id"], {"member": fact.user_id, "level": 1})
+            case "deposited":
+                referrer_id = naive_gifts.referrer_of(self._of(fact.user_id))
+                if "referral_rules" in fact.data and referrer_id is not None:
+                    follow("valid_referral", referrer_id, {"member": fact.user_id, "asset": fact.data["asset"]})
+            case "commission_due":
+                referrer_id = naive_gifts.referrer_of(self._of(fact.user_id))
+                assert referrer_id is not None, fact
+                follow("commission", referrer_id, {**fact.data, "member": fact.user_id, "level": 1})
+            case "commission_paid":
+                if "referrer_id" in fact.data:
+                    earned = {name: fact.data[name] for name in ("asset", "day", "stake", "member")}
+                    follow("commission", fact.data["referrer_id"], {**earned, "level": fact.data["level"] + 1})
 
     def _sender(self, arrived: Fact) -> str:
         # A follow-up's command_id names the cause, as the product's does by its hash; user ids have no "/".
         return arrived.command_id.removeprefix("~").rpartition("/")[0]
 
-    def _take_in(self, follow_up: FollowUp) -> _Decision:
+    def _take_in(self, follow_up: FollowUp, time_us: int) -> _Decision:
         """Decide a follow-up: always a fact, never a refusal that writes nothing."""
         user_id, data = follow_up.user_id, follow_up.data
-        if follow_up.kind == "referral":
-            alive = self._status(user_id) in ("open", "frozen")
-            return _Decision("referral_counted" if alive else "referral_void")
-        if follow_up.kind == "transfer_delivery":
-            return _Decision("transfer_delivered")
+        match follow_up.kind:
+            case "referral":
+                alive = self._status(user_id) in ("open", "frozen")
+                return _Decision("referral_counted" if alive else "referral_void")
+            case "valid_referral":
+                return _Decision("referral_valid", added=self._not_payable(user_id))
+            case "commission":
+                return self._pay_commission(user_id, data)
+            case "gift_claim":
+                share = naive_gifts.next_share(self._of(user_id), time_us)
+                return _Decision("gift_share_refused" if "reason" in share else "gift_share_granted", added=share)
+            case "gift_share":
+                return self._receive_share(user_id, data, time_us)
+            case "code_claim":
+                free = naive_gifts.owner_of(self._of(user_id)) is None
+                return _Decision("referral_code_granted" if free else "referral_code_refused")
+            case "referral_code_granted" | "referral_code_refused":
+                return _Decision(follow_up.kind)
+            case "code_use":
+                owner = naive_gifts.owner_of(self._of(user_id))
+                known = owner not in (None, data["member"])
+                return (
+                    _Decision("referral_resolved", [], {"referrer_id": owner})
+                    if known
+                    else _Decision("referral_unknown")
+                )
+            case "referrer":
+                return _Decision("referrer_set")
+            case "transfer_delivery":
+                return _Decision("transfer_delivered")
         asset, amount = data["asset"], data["amount"]
         arrival = [("transit/transfers", asset, -amount), _to(user_id, "cash", asset, amount)]
         if follow_up.kind == "transfer_return":
             return _Decision("transfer_returned", arrival)
-        assert follow_up.kind == "transfer_arrival"
-        reason = None
-        if self._status(user_id) is None:
-            reason = "wallet_not_open"
-        elif self._status(user_id) == "closed":
-            reason = "wallet_closed"
-        elif self._leaves_range(user_id, asset, amount):
-            reason = "amount_out_of_range"
-        elif self._exceeds_balance_max(user_id, asset, amount):
-            reason = "balance_max_exceeded"
-        if reason is not None:
-            return _Decision("transfer_refused", added={"reason": reason})
-        return _Decision("transfer_received", arrival)
+        assert follow_up.kind == "transfer_arrival", follow_up
+        refused = self._not_payable(user_id) or self._no_room(user_id, asset, amount)
+        return _Decision("transfer_refused", added=refused) if refused else _Decision("transfer_received", arrival)
+
+    def _not_payable(self, user_id: str) -> dict[str, str]:
+        """The ``reason`` why the wallet gets nothing; {} if it can get something."""
+        status = self._status(user_id)
+        return (
+            {"reason": "wallet_not_open" if status is None else "wallet_closed"} if status in (None, "closed") else {}
+        )
+
+    def _no_room(self, user_id: str, asset: str, amount: int) -> dict[str, str]:
+        if self._leaves_range(user_id, asset, amount):
+            return {"reason": "amount_out_of_range"}
+        return {"reason": "balance_max_exceeded"} if self._exceeds_balance_max(user_id, asset, amount) else {}
+
+    def _receive_share(self, user_id: str, data: dict[str, Any], time_us: int) -> _Decision:
+        if "reason" in data:
+            return _Decision("gift_refused")
+        asset, amount = data["asset"], data["amount"]
+        if no_room := self._no_room(user_id, asset, amount):
+            return _Decision("gift_refused", added=no_room)
+        added: dict[str, Any] = {"grant_id": naive_money.own_id(self._of(user_id), "gift")}
+        added |= naive_money.expiry(self._money.get(asset, {}), time_us) | self._added(user_id, asset, bonus=amount)
+        return _Decision(
+            "gift_received", [("house/gifts", asset, -amount), _to(user_id, "bonus", asset, amount)], added
+        )
+
+    def _pay_commission(self, user_id: str, data: dict[str, Any]) -> _Decision:
+        asset, level, facts = data["asset"], data["level"], self._of(user_id)
+        rules = self._money[asset]
+        added: dict[str, Any] = {**self._not_payable(user_id)}
+        if added:
+            added |= {"amount": 0, "carried_e9": naive_commissions.carried(facts, asset)}
+            added |= {"rate_e9": naive_commissions.rate_of(rules, facts, level)}
+        else:
+            room = AMOUNT_MAX - self._owned_or_due(user_id, asset)
+            added |= naive_commissions.paid(rules, facts, asset, data["stake"], level, room)
+        referrer_id = naive_gifts.referrer_of(facts)
+        if referrer_id not in (None, data["member"]) and level < naive_commissions.levels(rules):
+            added["referrer_id"] = referrer_id
+        amount = added["amount"]
+        return _Decision(
+            "commission_paid", [("house/commissions", asset, -amount), _to(user_id, "cash", asset, amount)], added
+        )
+
+    def _commission(self, user_id: str, asset: str, time_us: int) -> dict[str, Any]:
+        """What the fact that settles a bet says of the commission on its stake; {} if there is none."""
+        due_us = naive_commissions.due_at(self._money.get(asset, {}), time_us)
+        if due_us is None or naive_gifts.referrer_of(self._of(user_id)) is None:
+            return {}
+        return {"commission_at_us": due_us, "commission_rules": True}
 
     def _fire(self, user_id: str, time_us: int) -> list[Fact]:
         fired: list[Fact] = []
         while True:
-            due: list[tuple[tuple[int, str, int], _Decision]] = []
+            due: list[tuple[tuple[Any, ...], _Decision]] = []  # when, holds before grants before commissions, which
             for hold in self._open_holds(user_id):
                 expires_at_us = hold.data.get("expires_at_us")
                 if expires_at_us is not None and expires_at_us <= time_us:
-                    due.append(((expires_at_us, hold.data["hold_id"], 0), self._hold_expiry(hold)))
+                    due.append(((expires_at_us, 1, hold.data["hold_id"]), self._hold_expiry(hold)))
             for grant in self._grants(user_id):
-                if grant.left > 0 and grant.expires_at_us is not None and grant.expires_at_us <= time_us:
-                    after_holds = (grant.expires_at_us, "~", grant.age)  # an id begins with less than "~"
-                    due.append((after_holds, self._grant_expiry(user_id, grant)))
+                expires_at_us = grant.expires_at_us
+                if grant.left > 0 and expires_at_us is not None and expires_at_us <= time_us:
+                    due.append(((expires_at_us, 2, grant.age), self._grant_expiry(user_id, grant)))
+            for due_us, asset, day, stake in naive_commissions.not_closed(self._of(user_id)):
+                closed = _Decision("commission_due", added={"asset": asset, "day": day, "stake": stake})
+                if due_us <= time_us:
+                    due.append(((due_us, 3, asset, day), closed))
             if not due:
                 return fired
             _, expiry = min(due, key=lambda one: one[0])
@@ -479,7 +586,7 @@ class NaiveLedger:
 
     def _wallet_state_forbids(self, command: Command) -> Refused | None:
         status, type_ = self._status(command["user_id"]), command["type"]
-        if type_ in ("record_result", "cancel_period"):
+        if type_ in ("record_result", "cancel_period", "create_gift", "close_gift"):
             return None
         if status is None and type_ != "open_wallet":
             return Refused("wallet_not_open")
@@ -505,7 +612,7 @@ class NaiveLedger:
             case "place_bet":
                 return self._place_bet(user_id, command, time_us)
             case "settle_bet":
-                return self._settle_bet(user_id, command)
+                return self._settle_bet(user_id, command, time_us)
             case "cancel_bet":
                 return self._cancel_bet(user_id, command, time_us)
             case "hold":
@@ -540,6 +647,18 @@ class NaiveLedger:
                 return _Decision("agent_level_set")
             case "record_result" | "cancel_period":
                 return self._end_period(user_id, command, time_us)
+            case "create_gift":
+                code = naive_gifts.create_refused(self._of(user_id), command, self._assets)
+                return Refused(code) if code else _Decision("gift_created")
+            case "close_gift":
+                code = naive_gifts.close_refused(self._of(user_id))
+                return Refused(code) if code else _Decision("gift_closed")
+            case "claim_gift":
+                free = naive_gifts.may_claim(self._of(user_id), command["code"])
+                return _Decision("gift_claimed") if free else Refused("already_claimed")
+            case "claim_referral_code":
+                has = naive_gifts.has_code(self._of(user_id))
+                return Refused("already_claimed") if has else _Decision("referral_code_claimed")
         raise ValueError(f"not a command of this model: {command['type']}")
 
     def _open_wallet(self, user_id: str, command: Command) -> _Decision | Refused:
@@ -568,8 +687,14 @@ class NaiveLedger:
             ("house/bonuses", asset, -bonus),
             _to(user_id, "bonus", asset, bonus),
         ]
-        added = self._added(user_id, asset, deposit=amount, bonus=bonus)
-        return _Decision("deposited", postings, {"first_deposit": self._find(user_id, "deposited") is None, **added})
+        added: dict[str, Any] = {"first_deposit": self._find(user_id, "deposited") is None}
+        added |= self._added(user_id, asset, deposit=amount, bonus=bonus)
+        rules, facts = self._money.get(asset, {}), self._of(user_id)
+        if naive_gifts.referrer_of(facts) is not None and naive_commissions.becomes_valid(
+            rules, facts, asset, amount, self._index_of(user_id)
+        ):
+            added["referral_rules"] = True
+        return _Decision("deposited", postings, added)
 
     def _request_withdrawal(self, user_id: str, command: Command, time_us: int) -> _Decision | Refused:
         asset, amount = command["asset"], command["amount"]
@@ -669,7 +794,7 @@ class NaiveLedger:
         assert amount == 0
         return taken
 
-    def _settle_bet(self, user_id: str, command: Command) -> _Decision | Refused:
+    def _settle_bet(self, user_id: str, command: Command, time_us: int) -> _Decision | Refused:
         bet_id, payout = command["bet_id"], command["payout"]
         placed = self._find(user_id, "bet_placed", bet_id=bet_id)
         cancelled = self._find(user_id, "bet_cancelled", bet_id=bet_id)
@@ -690,7 +815,7 @@ class NaiveLedger:
             _to(user_id, "cash", asset, payout - to_bonus),
             _to(user_id, "bonus", asset, to_bonus),
         ]
-        return _Decision("bet_settled", postings)
+        return _Decision("bet_settled", postings, self._commission(user_id, asset, time_us))
 
     def _cancel_bet(self, user_id: str, command: Command, time_us: int) -> _Decision | Refused:
         bet_id = command["bet_id"]
@@ -910,6 +1035,7 @@ class NaiveLedger:
             or self._pending_withdrawals(user_id)
             or self._transfers_under_way(user_id)
             or self._open_proposals(user_id)
+            or naive_gifts.claims_under_way(self._of(user_id))
         ):
             return Refused("wallet_not_empty")
         return _Decision("wallet_closed")
@@ -1058,7 +1184,7 @@ class NaiveLedger:
                     bonus = data.get("bonus", 0)
                     if bonus > 0:
                         grants[data["order_id"]] = _Grant(data["order_id"], data["asset"], None, index, bonus)
-                case "bonus_granted" | "attendance_claimed":
+                case "bonus_granted" | "attendance_claimed" | "gift_received":
                     expires_at_us = data.get("expires_at_us")
                     grants[data["grant_id"]] = _Grant(
                         data["grant_id"], data["asset"], expires_at_us, index, data["amount"]

@@ -9,6 +9,7 @@ The rules are the member ``money`` of a rules file. Where the contract can be re
 4. A bonus of the ledger's own that does not fit is cut to the room, or left out; ``balance_max`` does not refuse it.
 5. Without a bonus to claim there is no amount, so ``amount_out_of_range`` of an attendance is asked last.
 6. A first deposit whose bonus has something left cannot be reversed.
+7. A step of invitations pays when the number of valid referrals in the asset is exactly the step's.
 """
 
 import time
@@ -71,8 +72,8 @@ def refused_withdrawal(rules: Rules, now: dict[str, int] | None, amount: int, re
     return None
 
 
-def due_grants(money: dict[str, Rules], fact: Fact) -> list[tuple[str, str, int]]:
-    """(kind, asset, amount) of the bonuses that follow from the fact."""
+def due_grants(money: dict[str, Rules], fact: Fact, facts: Sequence[Fact]) -> list[tuple[str, str, int]]:
+    """(kind, asset, amount) of the bonuses that follow from the fact, the last of these facts of its wallet."""
     if fact.type == "wallet_opened":
         return [
             ("registration", asset, money[asset]["registration"])
@@ -84,6 +85,14 @@ def due_grants(money: dict[str, Rules], fact: Fact) -> list[tuple[str, str, int]
         steps = money.get(asset, {}).get("first_deposit", [])
         reached = [bonus for threshold, bonus in steps if fact.data["amount"] >= threshold]
         return [("first_deposit", asset, reached[-1])] if reached else []
+    if fact.type == "referral_valid" and "reason" not in fact.data:
+        asset = fact.data["asset"]
+        valid = [
+            one for one in facts if one.type == fact.type and one.data["asset"] == asset and "reason" not in one.data
+        ]
+        return [
+            ("invitation", asset, bonus) for step, bonus in money[asset].get("invitation", []) if step == len(valid)
+        ]
     return []
 
 
@@ -125,4 +134,4 @@ def day_of(time_us: int) -> str:
 
 
 def _grants(fact: Fact) -> bool:
-    return fact.type in ("bonus_granted", "attendance_claimed")
+    return fact.type in ("bonus_granted", "attendance_claimed", "gift_received")

@@ -21,6 +21,10 @@ from properties.naive_ledger import AMOUNT_MAX, DAY_US, GAME, LENGTH_US, Fact
 from unit.given import ASSETS, SECOND_US
 
 USERS: Final = ("u1", "u2", "u3")
+GIFTS: Final = ("g1", "g2", "ga")
+CODES: Final = ("k1", "k3")
+"""Of three partitions, each has the stream of a gift: it is with u2, alone, with u1 and u3. Those of the codes are
+with u1 and u3, and with u2."""
 CREATED_BY: Final = {
     "order_id": ("withdrawal_requested",),
     "bet_id": ("bet_placed",),
@@ -70,12 +74,18 @@ def _period_of(which: int, events: Sequence[tuple[str, Event]]) -> str | int:
 
 def _earlier(name: str, which: int, events: Sequence[tuple[str, Event]]) -> dict[str, str]:
     """The id or position of that earlier event, and its wallet; −2 is an event of any type."""
-    of_wallets = [at for at in events if not at[1].user_id.startswith("game:")]
+    of_wallets = [at for at in events if stream_of(at[1].user_id) is None]
     eligible = [at for at in of_wallets if which == -2 or at[1].data.type in CREATED_BY[name]]
     if which == -1 or not eligible:
         return {name: "0:9999" if name == "position" else "none"}
     position, event = eligible[-1 - which % len(eligible)]
     return {name: position if name == "position" else getattr(event.data, name), "user_id": event.user_id}
+
+
+def stream_of(user_id: str) -> str | None:
+    """``game``, ``gift`` or ``code``; None for a wallet, whose id has no colon here."""
+    kind, colon, _ = user_id.partition(":")
+    return kind if colon else None
 
 
 def mostly(*weighted: tuple[int, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
@@ -127,6 +137,15 @@ bets = post(
     stake=amounts,
     spend=st.sampled_from([None, "cash_first", "bonus_first", "bonus_first"]),
 )
+gift_streams = st.sampled_from([f"gift:{code}" for code in GIFTS])
+created_gifts = post(
+    "create_gift",
+    user_id=gift_streams,
+    asset=assets,
+    amount=amounts,
+    claims=mostly((8, st.integers(1, 3)), (1, huge)),
+    expires_in_us=expiries,
+)
 game_commands: Final[st.SearchStrategy[Post]] = mostly(
     (
         12,
@@ -162,6 +181,11 @@ game_commands: Final[st.SearchStrategy[Post]] = mostly(
 )
 commands: Final[st.SearchStrategy[Post]] = mostly(
     (2, post("open_wallet", referrer_id=st.sampled_from([None, *USERS]))),
+    (1, post("open_wallet", referral_code=st.sampled_from(CODES))),
+    (1, post("claim_referral_code", code=st.sampled_from(CODES))),
+    (2, created_gifts),
+    (4, post("claim_gift", code=st.sampled_from(GIFTS))),
+    (1, post("close_gift", user_id=gift_streams, reason=st.just("r"))),
     (8, post("deposit", order_id=ids, asset=assets, amount=amounts, bonus=mostly((2, st.none()), (1, amounts)))),
     (5, post("request_withdrawal", order_id=ids, asset=assets, amount=amounts)),
     (3, post("approve_withdrawal", order_id=earlier, reason=reasons)),
@@ -192,6 +216,8 @@ commands: Final[st.SearchStrategy[Post]] = mostly(
 )
 
 
+E9: Final = 10**9
+
 MONEY: Final[dict[str, Any]] = {
     "INR": {
         "registration": 3,
@@ -201,29 +227,69 @@ MONEY: Final[dict[str, Any]] = {
         "bonus_expires_after_s": 20,
         "wagering": {"deposit": 1, "bonus": 2},
         "withdrawal": {"min": 2, "max": 30, "per_day": 2},
+        "valid_referral": 41,
+        "invitation": [[1, 4], [2, 6]],
+        "commission": {
+            "mode": "daily",
+            "delay_s": 5,
+            "rates_e9": [E9 // 3, E9 // 7, E9 // 11],
+            "agents": {"1": [E9 // 2], "2": [0, E9, 0, 0, 0, 1]},
+        },
     },
-    "GOLD": {"first_deposit": [[3, 7]], "attendance": [1, 2], "withdrawal": {"per_day": 1}},
+    "GOLD": {
+        "first_deposit": [[3, 7]],
+        "attendance": [1, 2],
+        "withdrawal": {"per_day": 1},
+        "valid_referral": 3,
+        "commission": {"mode": "per_bet", "rates_e9": [2 * E9 // 3, 1, E9]},
+    },
 }
 """Rules of money flows, so small that the amounts of a day meet their steps and bounds."""
+
+MONEY_PER_BET: Final[dict[str, Any]] = {
+    "INR": {
+        "bonus_expires_after_s": 5,
+        "invitation": [[1, 4]],
+        "valid_referral": 1,
+        "commission": {"mode": "per_bet", "rates_e9": [E9 // 2, 0, E9], "agents": {"1": []}},
+    },
+    "GOLD": {"commission": {"mode": "daily", "rates_e9": [E9]}},
+}
+"""Other rules, with few flows: commissions per bet in the asset that is moved most."""
 
 
 def book_of_money(money: dict[str, Any]) -> RuleBook:
     return book_of(BUILT_IN.games, money=read_rules(json.dumps({"money": money}), ASSETS).money)
 
 
-def opening(user_id: str, referrer_id: str | None) -> list[Post]:
+def opening(user_id: str, referrer_id: str | None = None, referral_code: str | None = None) -> list[Post]:
     """Most wallets are open and have some money; otherwise the rest of the day would be refusals."""
+    referrer = {"referrer_id": referrer_id, "referral_code": referral_code}
     return [
-        Post("local", {"type": "open_wallet", "user_id": user_id, "referrer_id": referrer_id}),
+        Post("local", {"type": "open_wallet", "user_id": user_id, **referrer}),
         Post("local", {"type": "deposit", "user_id": user_id, "order_id": "first", "asset": "INR", "amount": 40}),
     ]
 
 
+def played(user_id: str) -> list[Post]:
+    """A bet that is settled, on which the user's referrers earn a commission."""
+    bet = {"bet_id": "first", "game": "external", "period": "p", "selection": "s", "asset": "INR", "stake": 20}
+    return [
+        Post("local", {"type": "place_bet", "user_id": user_id, **bet}),
+        Post("local", {"type": "settle_bet", "user_id": user_id, "bet_id": "first", "payout": 25}),
+    ]
+
+
+_CODE_OF_U2: Final = Post("local", {"type": "claim_referral_code", "user_id": "u2", "code": "k1"})
+_GIFT: Final = {"asset": "INR", "amount": 11, "claims": 3}
+
 beginnings: Final = st.sampled_from(
     [
-        opening("u1", None),
+        opening("u1"),
         opening("u1", "u2") + opening("u2", "u1"),
-        opening("u2", None) + opening("u1", "u2") + opening("u3", "u1"),
+        opening("u2") + opening("u1", "u2") + opening("u3", "u1") + played("u3"),
+        [*opening("u2"), _CODE_OF_U2, *opening("u1", None, "k1"), *opening("u3", "u1"), *played("u3"), *played("u1")],
+        [*opening("u1"), Post("local", {"type": "create_gift", "user_id": "gift:g1", **_GIFT}), *opening("u2")],
     ]
 )
 
@@ -234,6 +300,7 @@ beginnings: Final = st.sampled_from(
 def assert_same_event(event: Event, fact: Fact) -> None:
     data = msgspec.json.decode(msgspec.json.encode(event.data))
     data.pop("rules", None)  # a digest: the model does not know it
+    data |= {name: True for name in ("commission_rules", "referral_rules") if name in data}  # digests, too
     if event.actor == "ledger":  # the model's own facts lack the fields that their cause has
         data = {name: value for name, value in data.items() if name not in ("cause", "from_user_id", "to_user_id")}
         assert event.command_id.startswith("~")

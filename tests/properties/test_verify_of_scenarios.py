@@ -9,16 +9,18 @@ from typing import Any, Final
 
 import pytest
 
+from api.cli.forms_of_rules import forms_of_money, forms_of_tables
 from ledger.core.games.rules import BUILT_IN
-from ledger.core.games.tables import canonical
 from ledger.core.record import EMPTY_SHA256
 from ledger.operations.audit import Fault, verify
 from ledger.ports import StoredRecord
-from properties.reads_scenario import Scenario, make_scenario
+from properties.reads_scenario import MONEY, Scenario, make_scenario
+from properties.scenarios import book_of_money
 
 CLEAN: Final = range(40, 52)
 DAMAGED: Final = range(40, 44)
-TABLES: Final = {digest: canonical(table) for digest, table in BUILT_IN.tables.items()}
+TABLES: Final = forms_of_tables(BUILT_IN.tables)
+RULES: Final = forms_of_money(book_of_money(MONEY).money_kept)
 
 
 class Pages:
@@ -44,7 +46,8 @@ def scenario(seed: int) -> Scenario:
 @pytest.mark.parametrize("seed", CLEAN)
 def test_a_week_is_correct(seed: int) -> None:
     partitions = scenario(seed).partitions
-    assert verify(Pages(partitions), tables=TABLES).events == sum(map(len, partitions))
+    verified = verify(Pages(partitions), tables=TABLES, money=RULES)
+    assert (verified.events, verified.missing_rules) == (sum(map(len, partitions)), ())
 
 
 def damaged(partitions: list[list[bytes]], chance: Random) -> tuple[list[list[bytes]], int, int]:

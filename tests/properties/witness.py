@@ -32,6 +32,7 @@ from ledger.core.bet_events import (
 )
 from ledger.core.bonus_events import BonusExpired, BonusGranted
 from ledger.core.commands import AnyCommand, Command
+from ledger.core.commission_events import CommissionDue
 from ledger.core.events import (
     LEDGER,
     Event,
@@ -44,6 +45,9 @@ from ledger.writer.requests import Accepted, AnyResponse, DryRunAccepted, Failed
 from properties import naive_ledger
 from properties.naive_ledger import NaiveLedger
 from properties.scenarios import assert_same_event
+
+OnTime = HoldExpired | BonusExpired | CommissionDue
+"""What happens to a wallet when its time has come."""
 
 
 @dataclass(eq=False)
@@ -189,11 +193,11 @@ class Witness:
 
     def _check_time(self, partition: int, event: Event, now_us: int) -> None:
         caused_us = 0
-        if event.actor == LEDGER and not isinstance(event.data, HoldExpired | BonusExpired):
+        if event.actor == LEDGER and not isinstance(event.data, OnTime):
             user_id, index = self.naive.position_of[self._cause(event) or ""]
             caused_us = self.naive.facts[user_id][index].time_us
         latest = max(now_us, self._times_us[partition], caused_us)
-        if isinstance(event.data, HoldExpired | BonusExpired):
+        if isinstance(event.data, OnTime):
             # It may come before a follow-up whose cause is later than this partition's clock.
             assert event.time_us >= latest, event
         else:
@@ -216,7 +220,7 @@ class Witness:
 
     def _follow_in_the_model(self, event: Event) -> None:
         user_id, naive = event.user_id, self.naive
-        if isinstance(event.data, HoldExpired | BonusExpired):
+        if isinstance(event.data, OnTime):
             if self._facts_read[user_id] == len(naive.facts.get(user_id, [])):
                 naive._fire(user_id, event.time_us)
             return

@@ -10,8 +10,9 @@
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from hashlib import sha256
+from itertools import count
 from typing import Any, Final
 
 from ledger.cluster_ports import Owners
@@ -131,6 +132,31 @@ class World:
     async def restart(self) -> None:
         await self.crash()
         await self.start()
+
+    async def dies_at(self, number: int, work: Coroutine[Any, Any, None], *, lands: bool) -> bool:
+        """Do ``work``, and die at the append ``number``, counted from 0, before it lands or after; then start again.
+
+        Returns whether there was such an append: if not, all of the work was done."""
+        appends, reached, inner = count(), asyncio.Event(), self.log.append
+
+        async def append(partition: int, after: Head, records: Sequence[NewRecord]) -> None:
+            if next(appends) == number:
+                if lands:
+                    await inner(partition, after, records)
+                reached.set()
+            if reached.is_set():
+                await asyncio.Event().wait()  # the process is dead
+            await inner(partition, after, records)
+
+        self.log.append = append  # type: ignore[method-assign]
+        working, died = asyncio.ensure_future(work), asyncio.ensure_future(reached.wait())
+        await asyncio.wait({working, died}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            await working
+        for task in (working, died):
+            task.cancel()
+        await self.restart()
+        return reached.is_set()
 
     @property
     def writer(self) -> Writer:

@@ -51,6 +51,7 @@ from ledger.core.events import COMMAND_OF, DATA_OF
 from ledger.core.games.rules import BUILT_IN, book_of
 from ledger.core.games.tables import canonical as table_form
 from ledger.core.money_rules import Commission, MoneyRules
+from ledger.core.money_rules import canonical as money_form
 from ledger.core.position import partition_of
 from ledger.core.record import EMPTY_SHA256, Head
 from ledger.memory.log import MemoryEventLog
@@ -108,10 +109,11 @@ RULES = book_of(
             attendance=(7,),
             valid_referral=1_000,
             invitation=((1, 9),),
-            commission=Commission("per_bet", 0, (6_000_000, 1_800_000)),
+            commission=Commission("per_bet", 0, (6_000_000, 1_800_000), {"3": (5_000_000, 2_000_000)}),
         )
     },
 )
+MONEY_FORMS = {RULES.money_digest: money_form(RULES.money)}
 
 
 async def a_day(private: str | None = None) -> list[list[bytes]]:
@@ -270,7 +272,7 @@ def with_request(event: dict[str, Any]) -> dict[str, Any]:
     """The event with the hash of the command that its data contains now."""
     if event["command_id"].startswith("~") or event["type"] not in COMMAND_OF:
         return event
-    added = ADDED | {"amount", "grant_id"} if event["type"] == "attendance_claimed" else ADDED
+    added = ADDED | {"amount", "grant_id", "expires_at_us"} if event["type"] == "attendance_claimed" else ADDED
     command = {name: value for name, value in event["data"].items() if name not in added}
     command |= {"type": COMMAND_OF[event["type"]], "command_id": event["command_id"], "user_id": event["user_id"]}
     text = json.dumps(command, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
@@ -318,7 +320,7 @@ def fault_of(
     day: list[list[bytes]], published: dict[int, Head] | None = None, anchors: Sequence[Anchor] = ()
 ) -> Fault:
     with pytest.raises(Fault) as caught:
-        verify(Lists(day), published=published, anchors=anchors, tables=BUILT_IN_TABLES)
+        verify(Lists(day), published=published, anchors=anchors, tables=BUILT_IN_TABLES, money=MONEY_FORMS)
     return caught.value
 
 

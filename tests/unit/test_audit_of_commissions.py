@@ -4,13 +4,18 @@ from typing import Any
 
 import pytest
 
+from ledger.core.money_rules import MoneyRules, digest_of
+from ledger.core.money_rules import canonical as money_form
 from ledger.core.position import partition_of
+from ledger.operations.audit import Fault, verify
 from unit.test_audit import (
     ADA,
     BOB,
     GUS,
+    MONEY_FORMS,
     PARTITIONS,
     Change,
+    Lists,
     as_record,
     day,
     fault_of,
@@ -44,6 +49,22 @@ def pay_more(event: dict[str, Any]) -> None:
     event["postings"][0][2] -= 1
     event["postings"][1][2] += 1
     event["balances"]["INR"]["cash"] += 1
+
+
+def pay(event: dict[str, Any], amount: int) -> None:
+    """A first commission that pays so much, and carries the rest, with its postings and balance."""
+    data = event["data"]
+    less = data["amount"] - amount
+    data.update(amount=amount, carried_e9=data["stake"] * data["rate_e9"] - amount * 10**9)
+    if less:
+        event["postings"] = [[event["postings"][0][0], "INR", -amount], [event["postings"][1][0], "INR", amount]]
+        event["balances"]["INR"]["cash"] -= less
+
+
+def at_rate(event: dict[str, Any], rate_e9: int) -> None:
+    """A first commission at this rate, paid as the rate says."""
+    event["data"]["rate_e9"] = rate_e9
+    pay(event, event["data"]["stake"] * rate_e9 // 10**9)
 
 
 def for_a_reason(event: dict[str, Any]) -> None:
@@ -87,7 +108,26 @@ FAULTS: dict[str, tuple[str, str, Change, str]] = {
         ADA,
         "commission_paid",
         setting("data", "referrer_id", to=BOB),
-        "of level 3",
+        "it goes on to bob, by its rules to no wallet",
+    ),
+    "another rate, and what it gives": (BOB, "commission_paid", lambda event: at_rate(event, 6_000_001), "6000000"),
+    "the rate of wallets without an agent level": (
+        ADA,
+        "commission_paid",
+        lambda event: at_rate(event, 1_800_000),
+        "its rate is 1800000 billionths, by its rules 2000000",
+    ),
+    "less than the rate gives": (
+        BOB,
+        "commission_paid",
+        lambda event: pay(event, event["data"]["amount"] - 1),
+        "it pays 1 of 2, but the wallet has room for more",
+    ),
+    "a walk that ends too early": (
+        BOB,
+        "commission_paid",
+        lambda event: event["data"].pop("referrer_id"),
+        "it goes on to no wallet, by its rules to ada",
     ),
 }
 
@@ -102,7 +142,7 @@ def test_a_false_commission_is_a_fault(day: list[list[bytes]], fault: str) -> No
 
 
 SETTLED: dict[str, tuple[Change, str]] = {
-    "a commission that is due later": (due_later, "after this event"),
+    "a commission that is due later": (due_later, "by its rules at"),
     "a commission that is due before the bet was settled": (due_before, "before this event"),
     "a commission without rules": (without("commission_rules"), "has a time and rules"),
     "no commission": (without("commission_rules", "commission_at_us"), "no settled stake"),
@@ -150,3 +190,27 @@ def test_a_member_is_a_valid_referral_once_in_an_asset(day: list[list[bytes]]) -
 
     forge_of(day, ADA, "deposited", again)
     assert "no referrer" in fault_of(day).reason
+
+
+def test_a_commission_by_rules_that_have_none_is_a_fault(day: list[list[bytes]]) -> None:
+    others = {"INR": MoneyRules(registration=1)}
+    partition, seq = forge_of(day, GUS, "bet_settled", setting("data", "commission_rules", to=digest_of(others)))
+    forms = MONEY_FORMS | {digest_of(others): money_form(others)}
+    with pytest.raises(Fault, match="its rules have no commission of INR") as found:
+        verify(Lists(day), money=forms)
+    assert place_of(found.value) == (partition, seq)
+
+
+def test_a_stake_of_a_wallet_without_a_referrer_earns_no_commission(day: list[list[bytes]]) -> None:
+    def earning(event: dict[str, Any]) -> None:
+        event["data"].update(commission_at_us=event["time_us"], commission_rules="0" * 64)
+
+    place = forge_of(day, ADA, "bet_settled", earning)
+    found = fault_of(day)
+    assert (place_of(found), "the wallet has no referrer" in found.reason) == (place, True), found
+
+
+def test_without_the_rules_a_walk_beyond_its_end_is_found_by_the_referrers(day: list[list[bytes]]) -> None:
+    forge_of(day, ADA, "commission_paid", setting("data", "referrer_id", to=BOB))
+    with pytest.raises(Fault, match="no commission of level 3 goes to bob"):
+        verify(Lists(day))

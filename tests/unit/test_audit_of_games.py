@@ -12,8 +12,9 @@ from ledger.core.position import partition_of
 from ledger.operations.audit import verify
 from ledger.operations.verifying.pay_tables import PayTables, WrongTable, won_by
 from ledger.operations.verifying.postings import Mismatch
-from ledger.operations.verifying.records import Proof, Record, ResultRecorded
+from ledger.operations.verifying.records import Record
 from ledger.operations.verifying.settlements import Settlements
+from ledger.operations.verifying.shapes import Proof, ResultRecorded
 from naive_games import RESULTS, legs
 from unit.test_audit import (
     BUILT_IN_TABLES,

@@ -10,6 +10,7 @@ from collections import Counter
 
 import pytest
 
+from api.cli.forms_of_rules import forms_of_money
 from ledger.core.commission_events import CommissionDue, CommissionPaid
 from ledger.core.position import partition_of
 from ledger.core.wallet import DAY_US
@@ -85,7 +86,8 @@ async def all_paid(cluster: Cluster, days: int = 1) -> None:
         earned_e9 = sum(days * STAKE * RATES[level - 1] for referrer, _, level in EXPECTED if referrer == user_id)
         carried_e9 = wallet.commission_carried.get("INR", 0)
         assert wallet.balances["INR"].cash * 1_000_000_000 + carried_e9 == earned_e9, user_id
-    verify(Lists(log.appended.records))
+    kept = forms_of_money(rules(money(mode="daily")).money_kept)
+    assert verify(Lists(log.appended.records), money=kept).missing_rules == ()
     await cluster.crash()
 
 

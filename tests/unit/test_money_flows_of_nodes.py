@@ -6,6 +6,7 @@ from itertools import count
 
 import pytest
 
+from api.cli.forms_of_rules import forms_of_money
 from ledger.core.bonus_events import BonusGranted
 from ledger.core.events import Deposited
 from ledger.core.position import partition_of
@@ -60,7 +61,7 @@ async def all_happened_once(world: World) -> None:
     assert bonuses(world, "u2") == [("registration", 25)]
     assert world.total("house/bonuses") == -77
     await world.assert_true_of_the_log()
-    verify(Lists(world.appended.records))
+    assert verify(Lists(world.appended.records), money=forms_of_money(RULES.money_kept)).missing_rules == ()
 
 
 # --- crashes -----------------------------------------------------------------------------------------------------

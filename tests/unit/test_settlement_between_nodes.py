@@ -12,6 +12,7 @@ from ledger.core.games.periods import name_of
 from ledger.core.position import partition_of
 from ledger.core.rejections import Code
 from ledger.node import owned as owned_module
+from ledger.operations.audit import verify
 from ledger.writer import writer as writer_module
 from ledger.writer.open_bets import ASK_AFTER_US
 from ledger.writer.requests import DryRunAccepted, OutcomeRequest, Refused
@@ -19,6 +20,7 @@ from properties.jumping_loop import in_skipped_time
 from unit.cluster_in_memory import ClusterInMemory, Trouble
 from unit.given import NOON, SECOND_US, deposit, open_wallet, place_bet, record_result
 from unit.nodes_in_memory import Cluster
+from unit.test_audit import BUILT_IN_TABLES, Lists
 from unit.test_follow_ups_between_nodes import PARTITIONS, MortalLog
 
 HOUSE, PLAYERS = "a", "b"
@@ -66,6 +68,7 @@ async def settle_and_die_at(append: int, *, lands: bool) -> bool:
     await house.quiet()
     settled = Counter(event.user_id for event in house.events() if isinstance(event.data, BetSettled))
     assert settled == dict.fromkeys(USERS, 1)
+    verify(Lists(house.appended.records), tables=BUILT_IN_TABLES)
     owner = cluster.owner_of(USERS[0])
     assert [await owner.cash(user_id) for user_id in USERS] == [196] * len(USERS)
     for name in (HOUSE, PLAYERS):

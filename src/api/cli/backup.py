@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from api.cli.audit.sources import CannotAudit, data_folder, failures_reported
+from api.cli.forms_of_rules import forms_of_money, forms_of_tables
 from api.cli.progress import progress
 
 
@@ -44,11 +45,14 @@ def backup(dest: Path, data: Path | None, no_verify: bool) -> None:
 
 def _prove(folder: Path) -> None:
     """Raises Fault, LogUnreadable."""
-    from ledger.core.games.tables import canonical
     from ledger.operations.audit import verify
     from ledger.sqlite.folder import EVENTS
     from ledger.sqlite.readers import SqliteRecords
 
     with closing(SqliteRecords(folder / EVENTS)) as records, progress("verifying", "events") as report:
-        tables = {digest: canonical(table) for digest, table in records.tables().items()}
-        verify(records, tables=tables, progress=report)
+        verify(
+            records,
+            tables=forms_of_tables(records.tables()),
+            money=forms_of_money(records.money_rules()),
+            progress=report,
+        )

@@ -18,6 +18,7 @@ import click
 import msgspec
 from msgspec import Struct
 
+from api.cli.forms_of_rules import forms_of_money, forms_of_tables
 from api.cli.progress import Report, progress_of_steps
 
 if TYPE_CHECKING:
@@ -166,7 +167,6 @@ def _say_where_it_went(went: "Migrated", address: "KafkaAddress") -> None:
 
 
 async def _run(move: _Move, records: "SqliteRecords") -> None:
-    from ledger.core.games.tables import canonical
     from ledger.kafka.log import TOPIC
     from ledger.operations import migrate as migration
     from ledger.operations.audit import verify
@@ -179,7 +179,8 @@ async def _run(move: _Move, records: "SqliteRecords") -> None:
         verified = await asyncio.to_thread(
             verify,
             records,
-            tables={digest: canonical(table) for digest, table in records.tables().items()},
+            tables=forms_of_tables(records.tables()),
+            money=forms_of_money(records.money_rules()),
             progress=lambda done, total: report("verifying the folder", done, total),
         )
         async with _opened(move, records.partitions) as topic:

@@ -85,6 +85,14 @@ class MixedReads(Struct, frozen=True, kw_only=True, tag=True):
     seed: int = 0
 
 
+class LeaderboardReads(Struct, frozen=True, kw_only=True, tag=True):
+    """See `generator.read_leaderboards`."""
+
+    port: int
+    connections: int
+    limit_s: float
+
+
 class HistoryPages(Struct, frozen=True, kw_only=True, tag=True):
     """See `paging.history_pages`; ``middle``: with times as filters, the middle fifth of the history's."""
 
@@ -196,7 +204,7 @@ class Failed(Struct, frozen=True, tag=True):
     why: str
 
 
-Load = Bets | OpenWallets | FillPlayers | FillLong | WalletReads | ReadEach | MixedReads
+Load = Bets | OpenWallets | FillPlayers | FillLong | WalletReads | ReadEach | MixedReads | LeaderboardReads
 Followed = HistoryPages | Visible | Distribution | CatchUp
 Alone = Commits | CommandLoop | BareSends | Grow | BareLoop | Verification | Folding
 Job = Load | Followed | Arrivals | Alone
@@ -206,7 +214,16 @@ Reply = Done | Failed
 def run(job: Job) -> Done:
     """Do ``job`` in this process. Raises BenchError."""
     match job:
-        case Bets() | OpenWallets() | FillPlayers() | FillLong() | WalletReads() | ReadEach() | MixedReads():
+        case (
+            Bets()
+            | OpenWallets()
+            | FillPlayers()
+            | FillLong()
+            | WalletReads()
+            | ReadEach()
+            | MixedReads()
+            | LeaderboardReads()
+        ):
             return Done(_load(job))
         case HistoryPages() | Visible() | Distribution() | CatchUp():
             return Done(_followed(job))
@@ -264,6 +281,8 @@ def _load(job: Load) -> Slice:
             return load.read_mix(
                 job.port, connections=job.connections, limit_s=job.limit_s, now_us=job.now_us, seed=job.seed
             )
+        case LeaderboardReads():
+            return load.read_leaderboards(job.port, connections=job.connections, limit_s=job.limit_s)
 
 
 def _followed(job: Followed) -> Slice:

@@ -17,12 +17,31 @@ from msgspec import Struct
 
 from bench.figures import BenchError, Slice
 from bench.lab import programs
-from bench.lab.jobs import Bets, CatchUp, FillLong, FillPlayers, Grow, Job, OpenWallets, WalletReads
+from bench.lab.jobs import Bets, CatchUp, Distribution, FillLong, FillPlayers, Grow, Job, OpenWallets, WalletReads
 from bench.lab.programs import JobProcess, Program
 from bench.load import bodies
 from bench.load.bodies import Spread, Within
 
 WALLETS_PER_STEP = 10_000
+HOUSE_RULES: Final = {
+    "games": {"wingo_10m": {"stake_max": {"INR": 10_000_000}, "bets_per_period": 1_000_000}},
+    "money": {
+        "INR": {
+            "registration": 2_500,
+            "first_deposit": [[10_000, 2_000], [30_000, 6_000]],
+            "attendance": [700, 2_000, 10_000],
+            "wagering": {"deposit": 1, "bonus": 1},
+            "withdrawal": {"min": 11_000, "per_day": 3},
+            "valid_referral": 30_000,
+            "invitation": [[1, 5_500]],
+            "commission": {"rates_e9": [6_000_000, 1_800_000, 540_000, 162_000, 48_600, 14_580]},
+        }
+    },
+}
+"""The rules file of `house`: every money flow, and a game with limits. What must be staked is more than a run
+stakes, so each bet counts for it."""
+OF_GAMES_PER_S: Final = 1_000
+"""Bets on a game, each second, before `house` is measured. Chosen."""
 _SECRET: Final = secrets.token_urlsafe(32)
 """Of the client admin, for this run."""
 REPLAYED_PER_S_MIN: Final = 5_000
@@ -48,6 +67,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     few_pairs: int
     fold_events: int
     members: int
+    open_bets: int
     grown_events: int
     sustained_s: float
 
@@ -65,12 +85,13 @@ FULL = Plan(
     few_pairs=3,
     fold_events=60_000,
     members=100_000,
+    open_bets=100_000,
     grown_events=1_000_000,
     sustained_s=60.0,
 )
 """``lines`` of the long history, ``pages`` of it read with each filter, ``few_pairs`` of what takes ``paced_s`` or
 longer, ``fold_events`` folded at a time, ``grown_events`` already in the log of `grown`, ``members``
-who earn commissions."""
+who earn commissions, ``open_bets`` of the period that is settled."""
 QUICK = Plan(
     pairs=2,
     restarts=1,
@@ -84,6 +105,7 @@ QUICK = Plan(
     few_pairs=1,
     fold_events=10_000,
     members=2_000,
+    open_bets=5_000,
     grown_events=20_000,
     sustained_s=1.0,
 )
@@ -176,11 +198,31 @@ class Lab(Processes):
     @cached_property
     def busy(self) -> Program:
         """The service on the busy log: 10,000 wallets funded, warmed up."""
-        self.say("opening and funding 10,000 wallets")
-        service = self._service("busy")
-        service.start()
-        self.generator.ask(OpenWallets(port=service.port, first=0, end=bodies.WALLETS, with_bet=False))
-        self._warm_up(service)
+        return self._funded("busy")
+
+    @cached_property
+    def plain(self) -> Program:
+        """A service without a rules file, on a log of its own: 10,000 wallets funded, warmed up."""
+        return self._funded("plain")
+
+    @cached_property
+    def house(self) -> Program:
+        """A service with all money flows and with open bets of a game: 10,000 wallets funded, warmed up."""
+        rules = self.folder / "rules.json"
+        rules.write_text(json.dumps(HOUSE_RULES))
+        service = self._funded("house", {"STAKELOG_RULES": str(rules)})
+        number = self.number()
+        self.say("placing bets on a period of a game")
+        self.generator.ask(
+            Distribution(
+                port=service.port,
+                per_s=OF_GAMES_PER_S,
+                limit_s=self.plan.paced_s,
+                waits=True,
+                tag=f"s{number}",
+                seed=number,
+            )
+        )
         return service
 
     @cached_property
@@ -279,6 +321,14 @@ class Lab(Processes):
                 self.__dict__.pop("long", None)
                 for file in (self.folder / name).rglob("*.sqlite3*"):
                     file.unlink()
+
+    def _funded(self, name: str, more: Mapping[str, str] | None = None) -> Program:
+        self.say("opening and funding 10,000 wallets")
+        service = self._service(name, more)
+        service.start()
+        self.generator.ask(OpenWallets(port=service.port, first=0, end=bodies.WALLETS, with_bet=False))
+        self._warm_up(service)
+        return service
 
     def _service(self, name: str, more: Mapping[str, str] | None = None) -> Program:
         service = programs.service(self.folder / name, self.folder / f"{name}.log", more)

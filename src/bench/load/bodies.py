@@ -61,7 +61,7 @@ _BET = (
 )
 GAME = "wingo_10m"
 """The game of ``period_bets``: the longest of the built-in ones, so that a slice fits into one period."""
-_SELECTIONS = (b"red", b"green", b"violet", b"big", b"small", b"odd", b"even", b"number:3", b"red+number:7")
+SELECTIONS = ("red", "green", "violet", "big", "small", "odd", "even", "number:3", "red+number:7")
 _PERIOD_BET = (
     b'{"type":"place_bet","command_id":"c-%s-%07d","user_id":"w-%07d","bet_id":"b-%s-%07d","game":"%s",'
     b'"period":"%s","selection":"%s","asset":"INR","stake":1}'
@@ -111,6 +111,12 @@ def mixed_reads(count: int, now_us: int, seed: int) -> list[bytes]:
         chooser.choice(boards) if what is None else get(wallet_path(chooser.randrange(WALLETS), what))
         for what in chooser.choices(whats, (15, 4, 1), k=count)
     ]
+
+
+def leaderboard_reads(count: int) -> list[bytes]:
+    """Reads of the leaderboards of this month, in turns."""
+    boards = [get(f"/v1/leaderboards/{measure}_month?asset=INR") for measure in ("staked", "won", "net")]
+    return [boards[at % len(boards)] for at in range(count)]
 
 
 def players_bets(players: int) -> list[bytes]:
@@ -177,7 +183,7 @@ def period_bets(tag: str, wallets: Iterable[int], period: str) -> Iterator[bytes
     """The same on this period of ``GAME``, on one selection after the other."""
     name, game = tag.encode(), GAME.encode()
     for at, wallet in enumerate(wallets):
-        selection = _SELECTIONS[at % len(_SELECTIONS)]
+        selection = SELECTIONS[at % len(SELECTIONS)].encode()
         yield _PERIOD_BET % (name, at, wallet, name, at, game, period.encode(), selection)
 
 

@@ -32,6 +32,7 @@ ANSWER_TIMEOUT_S = 60.0
 
 SINGLES_PER_S_MAX = 40_000
 BATCHED_PER_S_MAX = 200_000
+LEADERBOARDS_PER_S_MAX = 10_000
 """How many requests are built for a slice: about twice what was ever measured here. A slice that uses all of them
 ends early, which shortens it and does not falsify it."""
 
@@ -251,6 +252,12 @@ def read_each(port: int, *, connections: int, what: What) -> Slice:
 def read_mix(port: int, *, connections: int, limit_s: float, now_us: int, seed: int) -> Slice:
     """The mix of `bodies.mixed_reads` for ``limit_s`` seconds. Raises BenchError."""
     requests = bodies.mixed_reads(int(SINGLES_PER_S_MAX * limit_s), now_us, seed)
+    return _run(port, connections, requests, 1, limit_s, read=True)
+
+
+def read_leaderboards(port: int, *, connections: int, limit_s: float) -> Slice:
+    """Read the leaderboards of this month, in turns, for ``limit_s`` seconds. Raises BenchError."""
+    requests = bodies.leaderboard_reads(int(LEADERBOARDS_PER_S_MAX * limit_s))
     return _run(port, connections, requests, 1, limit_s, read=True)
 
 

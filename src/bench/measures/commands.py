@@ -7,7 +7,9 @@ They share three logs, so that a run stays within minutes:
    without a service;
 2. *the read log*: 10,000 wallets, some with a long history (`reads`, `history`, `visible`, `lag`);
 3. *the wide log*: ``Plan.wallets`` wallets with one bet each, whose size does not depend on how fast the machine is
-   (`memory`, `startup`, `rebuild`, `fold`, `verify`).
+   (`memory`, `startup`, `leaderboard`, `rebuild`, `fold`, `verify`).
+
+`games` has two services of its own; `settlement` and `commissions` have a node in this process each.
 
 Every number is the median over slices that were taken in turns with those of the other side; see `figures`. The
 service is measured with all that belongs to it: while commands arrive its follower works too, on the same processor.
@@ -26,9 +28,12 @@ from bench.load.bodies import Spread
 from bench.measures import reads as read_measures
 from bench.measures.commissions import commissions
 from bench.measures.cost import LOADS, cost
+from bench.measures.games import LOADS as GAMES_LOADS
+from bench.measures.games import games
 from bench.measures.grown import grown, sustained
 from bench.measures.login import LOADS as LOGIN_LOADS
 from bench.measures.login import login
+from bench.measures.settlement import settlement
 from bench.report import load_text, mib_text, rate_text
 
 # From the promises of the project: what the ledger may cost beside what it cannot do without.
@@ -285,6 +290,8 @@ MEASURES: dict[str, Callable[[Lab], list[Row]]] = {
     "spread": spread,
     "cost": cost,
     "login": login,
+    "games": games,
+    "settlement": settlement,
     "commissions": commissions,
     "grown": grown,
     "sustained": sustained,
@@ -307,6 +314,8 @@ def steps(plan: Plan, names: Sequence[str]) -> int:
         "spread": 2 * plan.pairs * len(SPREADS),
         "cost": 2 * plan.pairs * len(LOADS),
         "login": 2 * plan.pairs * len(LOGIN_LOADS),
+        "games": 2 * plan.pairs * len(GAMES_LOADS),
+        "settlement": 1,
         "commissions": 1,
         "grown": 4 * plan.few_pairs * len(LOADS),
         "sustained": 1,

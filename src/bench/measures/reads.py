@@ -10,7 +10,16 @@ from msgspec import Struct
 
 from bench.figures import Bound, Row, Slice, Target, ratio_of, summary_of
 from bench.lab import programs
-from bench.lab.jobs import Arrivals, BareLoop, Distribution, Folding, HistoryPages, Visible, WalletReads
+from bench.lab.jobs import (
+    Arrivals,
+    BareLoop,
+    Distribution,
+    Folding,
+    HistoryPages,
+    LeaderboardReads,
+    Visible,
+    WalletReads,
+)
 from bench.lab.one_node import Lab, Plan
 from bench.lab.programs import Program
 from bench.load import bodies
@@ -24,6 +33,10 @@ DISTRIBUTION_P99 = Target(Bound.AT_MOST, 500, " ms")
 VISIBLE_P99 = Target(Bound.AT_MOST, 150, " ms")
 REBUILD_RATE = Target(Bound.AT_LEAST, 60_000, "/s")
 
+LEADERBOARD_P95 = Target(Bound.AT_MOST, 100, " ms")
+"""For a million users; judged only there."""
+CLAIMED_USERS = 1_000_000
+
 READ_CONNECTIONS = 64
 READS: tuple[What, ...] = ("wallet", "history", "stats")
 COMMANDS_PER_S = 500
@@ -35,6 +48,8 @@ PEAK_S = 1.0
 SLOW_S_MAX = 30.0
 """No further pair of what goes through a whole log is begun after this long."""
 BARE_PAGES_S = 0.3
+LEADERBOARD_S = 2.0
+"""Enough for some reads of a million users."""
 
 
 class Shown(Struct, frozen=True):
@@ -65,6 +80,7 @@ def steps(plan: Plan) -> dict[str, int]:
         "visible": 2 * plan.few_pairs,
         "distribution": 2 * plan.few_pairs,
         "lag": 2 * plan.few_pairs,
+        "leaderboard": plan.few_pairs,
         "rebuild": 2 * plan.few_pairs,
         "fold": 2 * plan.few_pairs,
     }
@@ -273,6 +289,33 @@ def lag(lab: Lab) -> list[Row]:
     ]
 
 
+def leaderboard(lab: Lab) -> list[Row]:
+    """Reads of this month's leaderboards, each user of the wide log in them, one after another."""
+    wide, users = lab.wide, lab.plan.wallets
+    lab.catch_up(wide.service)
+    taken: list[Slice] = []
+    for turn in range(lab.plan.few_pairs):
+        lab.say(f"leaderboards of the month, {users:,} users, {turn + 1} of {lab.plan.few_pairs}")
+        lab.settle(wide.service)
+        taken.append(
+            lab.generator.ask(
+                LeaderboardReads(port=wide.service.port, connections=1, limit_s=max(lab.plan.paced_s, LEADERBOARD_S))
+            )
+        )
+        lab.step()
+    mine = summary_of(taken)
+    return [
+        Row(
+            "leaderboard",
+            f"leaderboard of the month, {users:,} users, 1 connection",
+            page_text(mine),
+            target=LEADERBOARD_P95 if users >= CLAIMED_USERS else None,
+            judged=mine.p95_ms,
+            figures={"users": users, "ours": mine},
+        )
+    ]
+
+
 def rebuild(lab: Lab) -> list[Row]:
     """`stakelog project rebuild` of the wide log while its service runs, beside the bare loop over that log."""
     wide = lab.wide
@@ -335,4 +378,4 @@ OF_READ_LOG: dict[str, Callable[[Lab], list[Row]]] = {
     "distribution": distribution,
     "lag": lag,
 }
-OF_WIDE_LOG: dict[str, Callable[[Lab], list[Row]]] = {"rebuild": rebuild, "fold": fold}
+OF_WIDE_LOG: dict[str, Callable[[Lab], list[Row]]] = {"leaderboard": leaderboard, "rebuild": rebuild, "fold": fold}

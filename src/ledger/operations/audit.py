@@ -15,7 +15,9 @@ recomputes postings and balances from zero. A log is correct if and only if
     only these have the actor ``ledger`` and a ``command_id`` that begins with ``~``;
 (8) each follow-up is recorded at most once, as its cause sent it, under an id that names the hash of its cause;
 (9) the log goes through every anchor: heads that were published or sealed earlier;
-(10) each leg of a bet pays what the pay table says that the bet names, on the result of its period.
+(10) each leg of a bet pays what the pay table says that the bet names, on the result of its period;
+(11) each bonus of the ledger's own, its expiry, each rate of a commission, and what an event adds to the wagering are
+    those of the rules of money flows that the event names.
 
 Memory grows with wallets, open items and anchors, not with events: the partitions are read side by side in the order
 of time, and ids are compared as hashes in a temporary file. A log that is being written is examined up to the heads
@@ -40,12 +42,11 @@ from ledger.operations.verifying.anchors import Anchor, Anchors, Contradiction
 from ledger.operations.verifying.commissions import COMMISSIONS
 from ledger.operations.verifying.damage import damaged, link_of
 from ledger.operations.verifying.follow_ups import FollowUps
+from ledger.operations.verifying.money_rules import MoneyRules
 from ledger.operations.verifying.pay_tables import PayTables
 from ledger.operations.verifying.postings import HANDLERS, Book, Handler, Mismatch, difference, moves_nothing
 from ledger.operations.verifying.records import (
-    ALSO_OWN_TYPES,
     KINDS,
-    OWN_TYPES,
     Kind,
     Record,
     Unreadable,
@@ -55,6 +56,7 @@ from ledger.operations.verifying.records import (
     written,
 )
 from ledger.operations.verifying.settlements import Settlements
+from ledger.operations.verifying.shapes import ALSO_OWN_TYPES, OWN_TYPES
 from ledger.operations.verifying.unique_ids import KEYS, SECOND_KEY, KeyOf, UniqueIds, second_key_of, second_use
 from ledger.ports import StoredRecord
 
@@ -93,7 +95,8 @@ class Verified(Struct, frozen=True):
 
     ``anchored`` has the last anchor of each partition that has one. Records after it may be missing or rewritten.
     ``missing_tables`` are the digests of the pay tables that bets name and that were not given: which legs of these
-    bets won was not examined.
+    bets won was not examined. ``missing_rules`` are those of the rules of money flows: whether bonuses, commissions
+    and wagering are those of these rules was not examined.
     """
 
     events: int
@@ -102,6 +105,7 @@ class Verified(Struct, frozen=True):
     in_transit: dict[str, int]
     anchored: tuple[Anchor, ...] = ()
     missing_tables: tuple[str, ...] = ()
+    missing_rules: tuple[str, ...] = ()
 
 
 _VERSION: Final = 1
@@ -171,13 +175,15 @@ def verify(
     published: Mapping[int, Head] | None = None,
     anchors: Sequence[Anchor] = (),
     tables: Mapping[str, bytes] | None = None,
+    money: Mapping[str, bytes] | None = None,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Verified:
     """Examine the whole log. ``progress`` is called now and then with (events examined, events in all).
 
     ``published`` and ``anchors`` are heads that the log must go through. ``tables`` are the pay tables that bets may
-    name, as JSON by digest. Raises Fault for the first thing that is wrong, WrongTable for a table that is not that
-    of its digest, OSError where the temporary file cannot be written.
+    name, ``money`` the sets of rules of money flows that events may name, as JSON by digest. Raises Fault for the
+    first thing that is wrong, WrongTable or WrongRules for one that is not that of its digest, OSError where the
+    temporary file cannot be written.
     """
     heads = [Anchor(partition, *head, _PUBLISHED) for partition, head in (published or {}).items()]
     try:
@@ -188,14 +194,18 @@ def verify(
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return _verify(records, through, PayTables(tables or {}), progress)
+        return _verify(records, through, PayTables(tables or {}), MoneyRules(money or {}), progress)
     finally:
         if collecting:
             gc.enable()
 
 
 def _verify(
-    records: RecordsFrom, anchors: Anchors, tables: PayTables, progress: Callable[[int, int], None]
+    records: RecordsFrom,
+    anchors: Anchors,
+    tables: PayTables,
+    rules: MoneyRules,
+    progress: Callable[[int, int], None],
 ) -> Verified:
     ends = records.ends()
     for anchor in anchors.last():
@@ -209,7 +219,7 @@ def _verify(
                 f"the record is missing: the log ends at seq {end}, but {anchor.source} names seq {anchor.seq}",
             )
     total, done = sum(ends), 0
-    whole = _Whole(records, tables)
+    whole = _Whole(records, tables, rules)
     partitions = [_Partition(partition, end, whole, anchors) for partition, end in enumerate(ends)]
     # Page by page, always from the partition with the earliest time: then a follow-up is read soon after its cause,
     # and few are remembered at a time. One page is in memory at a time, for any number of partitions.
@@ -228,17 +238,18 @@ def _verify(
     progress(total, total)
     heads = tuple(Head(partition.seq, partition.head) for partition in partitions)
     under_way = whole.follow_ups.under_way()
-    return Verified(total, heads, *under_way, tuple(anchors.last()), tuple(sorted(tables.missing)))
+    missing = tuple(sorted(tables.missing)), tuple(sorted(rules.missing))
+    return Verified(total, heads, *under_way, tuple(anchors.last()), *missing)
 
 
 class _Whole:
     """What is known of the log as a whole while its partitions are read."""
 
-    def __init__(self, records: RecordsFrom, tables: PayTables) -> None:
+    def __init__(self, records: RecordsFrom, tables: PayTables, rules: MoneyRules) -> None:
         self.records = records
         self.partitions = len(records.ends())
-        self.book = Book()
         self.follow_ups = FollowUps()
+        self.book = Book(rules, self.follow_ups.referrers)
         self.settlements = Settlements(tables)
         self.ids = UniqueIds()
         self.opened: set[str] = set()

@@ -1,7 +1,6 @@
 """``stakelog audit verify``: verifies the log."""
 
 import json
-import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -9,17 +8,24 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from api.cli.audit.sources import CannotAudit, CheckFailed, data_folder, failures_reported, opened, source_options
+from api.cli.audit.sources import (
+    CannotAudit,
+    CheckFailed,
+    data_folder,
+    failures_reported,
+    opened,
+    rules_of,
+    rules_option,
+    source_options,
+)
 from api.cli.progress import progress
 
 if TYPE_CHECKING:
-    from api.cli.audit.http_records import HttpRecords
     from api.identity.receipts import PublicKeys
     from ledger.core.record import Head
     from ledger.operations.audit import RecordsFrom, Verified
     from ledger.operations.seals import SealCounts
     from ledger.operations.verifying.anchors import Anchor
-    from ledger.sqlite.readers import SqliteRecords
 
 _SOURCES_SHOWN: Final = 3
 _SHA256: Final = re.compile("[0-9a-f]{64}")
@@ -45,14 +51,7 @@ _SHA256: Final = re.compile("[0-9a-f]{64}")
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Public keys that you trust (the JSON of GET /.well-known/jwks.json), for seals and for --receipt.",
 )
-@click.option(
-    "--rules",
-    "rules_files",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    multiple=True,
-    help="With --url: a rules file (STAKELOG_RULES) with pay tables that bets were taken under; may be repeated. "
-    "Not needed for the built-in pay tables, nor in a folder, whose log keeps its pay tables.",
-)
+@rules_option
 @click.option(
     "--receipt",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -69,12 +68,13 @@ def verify(
     receipt: Path | None,
 ) -> None:
     """Verify the log: chain, postings, balances from zero, requests, unique ids, follow-ups, the payouts of games,
-    seals and heads.
+    the amounts of money flows, seals and heads.
 
     Works on a folder, in use or not, and over HTTP. Nothing is changed.
     """
     from ledger.operations.audit import verify as verify_log
     from ledger.operations.seals import SealCounts
+    from ledger.operations.verifying.money_rules import WrongRules
     from ledger.operations.verifying.pay_tables import WrongTable
 
     if receipt is not None:
@@ -90,10 +90,12 @@ def verify(
         # Read the seals before the log's ends: a seal made during the read may name records after these ends.
         anchors = [*_own_seals(data, records, keys, counts), *(_seals_in(copies, keys, counts) if copies else ())]
         with progress("verifying", "events") as tell:
-            tables = _tables(records, rules_files)
+            tables, money = rules_of(records, rules_files)
             try:
-                verified = verify_log(records, published=published, anchors=anchors, tables=tables, progress=tell)
-            except WrongTable as error:
+                verified = verify_log(
+                    records, published=published, anchors=anchors, tables=tables, money=money, progress=tell
+                )
+            except (WrongTable, WrongRules) as error:
                 raise CheckFailed(str(error)) from error
     transit = ", ".join(f"{amount} {asset}" for asset, amount in verified.in_transit.items())
     click.echo(
@@ -104,39 +106,19 @@ def verify(
     )
     click.echo(_anchored(verified))
     if verified.missing_tables:
-        click.echo(_unchecked(verified.missing_tables))
+        click.echo(_unchecked("which legs won, for bets", "pay tables", verified.missing_tables))
+    if verified.missing_rules:
+        what = "the amounts of bonuses, commissions and wagering"
+        click.echo(_unchecked(what, "rules of money flows", verified.missing_rules))
     if counts.seals:
         click.echo(_signatures(counts, jwks, keys))
 
 
-def _tables(records: "SqliteRecords | HttpRecords", rules_files: tuple[Path, ...]) -> dict[str, bytes]:
-    """The pay tables by digest, as JSON: built in, kept with the log, and of the rules files. Raises CannotAudit,
-    LogUnreadable."""
-    from api.cli.audit.http_records import HttpRecords
-    from api.composition.settings import DEFAULT_ASSETS
-    from ledger.core.games.rules import BUILT_IN, read_rules
-    from ledger.core.games.tables import canonical
-    from ledger.core.money import parse_assets
-    from ledger.core.rules_file import WrongRules
-
-    found = dict(BUILT_IN.tables)
-    if not isinstance(records, HttpRecords):
-        found.update(records.tables())
-    for file in rules_files:
-        try:
-            assets = parse_assets(os.environ.get("STAKELOG_ASSETS", DEFAULT_ASSETS))
-            games = read_rules(file.read_text("utf-8"), assets).games
-        except (WrongRules, OSError, ValueError) as error:
-            raise CannotAudit(f"{file} is not a rules file: {error}") from error
-        found.update((game.digest, game.table) for game in games.values())
-    return {digest: canonical(table) for digest, table in found.items()}
-
-
-def _unchecked(digests: tuple[str, ...]) -> str:
-    """What was not examined, because pay tables are not known here."""
+def _unchecked(what: str, kind: str, digests: tuple[str, ...]) -> str:
+    """What was not examined, because rules are not known here."""
     return (
-        f"WARNING: not checked which legs won, for bets under {len(digests)} unknown pay tables "
-        f"({', '.join(digests[:_SOURCES_SHOWN])}): give the rules files that have these pay tables by --rules"
+        f"WARNING: not checked {what} under {len(digests)} unknown {kind} ({', '.join(digests[:_SOURCES_SHOWN])}): "
+        "give the rules files that have them by --rules"
     )
 
 

@@ -1,11 +1,12 @@
-"""Commissions as the auditor recomputes them: each stake is due once, and each amount follows from what was carried.
+"""Commissions as the auditor recomputes them: each stake is due once, each rate is the one of the rules that the
+event names, and each amount follows from the rate and from what was carried.
 
 Invariants:
 (1) nothing of ``ledger`` is imported here, as in ``postings``;
-(2) memory grows with the days whose commission is not due yet, and with the wallets that carry something.
-
-The rates are in the operator's rules, which are in no record, so a commission is recomputed from the rate on its
-event. A full wallet is paid less than the rate gives; the rest is carried, so nothing is lost.
+(2) memory grows with the days whose commission is not due yet, and with the wallets that carry something, or that
+    have an agent level or a referrer;
+(3) a wallet is paid less than the rate gives only where it has no room for more; the rest is carried, so nothing is
+    lost.
 """
 
 from typing import Any, Final
@@ -20,9 +21,13 @@ _E9: Final = 1_000_000_000
 _AMOUNT_MAX: Final = 2**53 - 1
 
 
+def _agent_level_set(book: Book, event: Record, data: Any, _: LookUp) -> None:
+    book.agent_levels[event.user_id] = data.level
+
+
 def _referral_valid(book: Book, event: Record, data: Any, _: LookUp) -> None:
     if data.reason is UNSET:
-        book.flows.may_cause(event, data.asset)
+        book.flows.referred(event)
 
 
 def _commission_due(book: Book, event: Record, data: Any, _: LookUp) -> None:
@@ -45,19 +50,44 @@ def _commission_paid(book: Book, event: Record, data: Any, _: LookUp) -> Move | 
     if data.reason is not UNSET:
         if amount or data.carried_e9 != carried_e9:
             raise Mismatch(f"it pays nothing for the reason {data.reason}, so it carries {carried_e9} as before")
+        _check_rules(book, event, data)
         return None
     if not 0 <= data.rate_e9 <= _E9 or data.stake <= 0:
         raise Mismatch(f"{data.stake} at a rate of {data.rate_e9} billionths is no commission")
     total_e9 = carried_e9 + data.stake * data.rate_e9
-    if not 0 <= amount <= min(total_e9 // _E9, _AMOUNT_MAX) or data.carried_e9 != total_e9 - amount * _E9:
+    due = total_e9 // _E9
+    if not 0 <= amount <= min(due, _AMOUNT_MAX) or data.carried_e9 != total_e9 - amount * _E9:
         raise Mismatch(
             f"{carried_e9} carried and {data.stake} at {data.rate_e9} billionths give {total_e9} billionths, it pays "
             f"{amount} and carries {data.carried_e9}"
         )
+    if amount < due and amount != max(min(book.room(event.user_id, data.asset), _AMOUNT_MAX), 0):
+        raise Mismatch(f"it pays {amount} of {due}, but the wallet has room for more")
+    _check_rules(book, event, data)
     return into_wallet(event, _COMMISSIONS, data.asset, amount, 0) if amount else None
 
 
+def _check_rules(book: Book, event: Record, data: Any) -> None:
+    """The rate is that of the wallet's agent level, and the commission goes on to the next level with a rate."""
+    rules = book.flows.rules.of(data.rules, data.asset)
+    if rules is None:
+        return
+    commission = rules.commission
+    if commission is None:
+        raise Mismatch(f"its rules have no commission of {data.asset}")
+    rate_e9 = commission.rate_e9(book.agent_levels.get(event.user_id, 0), data.level)
+    if data.rate_e9 != rate_e9:
+        raise Mismatch(f"its rate is {data.rate_e9} billionths, by its rules {rate_e9}")
+    following = book.referrers.get(event.user_id) if data.level < commission.levels else None
+    if following == data.member:
+        following = None
+    stated = None if data.referrer_id is UNSET else data.referrer_id
+    if stated != following:
+        raise Mismatch(f"it goes on to {stated or 'no wallet'}, by its rules to {following or 'no wallet'}")
+
+
 COMMISSIONS: Final[dict[str, Handler]] = {
+    "agent_level_set": _agent_level_set,
     "referral_valid": _referral_valid,
     "commission_due": _commission_due,
     "commission_paid": _commission_paid,

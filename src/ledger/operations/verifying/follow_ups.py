@@ -51,7 +51,8 @@ class FollowUps:
     def __init__(self) -> None:
         self._sent: dict[str, _Expected] = {}
         self._arrived: dict[str, _Arrived] = {}
-        self._referrers: dict[str, str] = {}
+        self.referrers: dict[str, str] = {}
+        """Wallet → its referrer, as far as the log has been read."""
         self._valid: set[tuple[str, str]] = set()
 
     def send(self, event: Record, head: str) -> None:
@@ -64,32 +65,32 @@ class FollowUps:
             case "wallet_opened" | "referrer_set":
                 if not data.referrer_id:
                     return
-                self._referrers[event.user_id] = data.referrer_id
+                self.referrers[event.user_id] = data.referrer_id
                 to = data.referrer_id
                 what = (_REFERRAL, event.user_id, 1)
             case "referral_counted":
-                referrer = self._referrers.get(event.user_id)
+                referrer = self.referrers.get(event.user_id)
                 if referrer is None or referrer == data.member or data.level >= _LEVELS:
                     return
                 to, what = referrer, (_REFERRAL, data.member, data.level + 1)
             case "deposited":
                 if data.referral_rules is UNSET:
                     return
-                to = self._referrers.get(event.user_id)
+                to = self.referrers.get(event.user_id)
                 key = (event.user_id, data.asset)
                 if to is None or key in self._valid:
                     raise Mismatch("the wallet has no referrer, or was a valid referral before")
                 self._valid.add(key)
                 what = (_VALID, event.user_id, data.asset, data.referral_rules)
             case "commission_due":
-                to = self._referrers.get(event.user_id)
+                to = self.referrers.get(event.user_id)
                 if to is None:
                     raise Mismatch("a commission is due, but the wallet has no referrer")
                 what = (_COMMISSION, event.user_id, 1, data.asset, data.day, data.stake, data.rules)
             case "commission_paid":
                 if data.referrer_id is UNSET:
                     return
-                to = self._referrers.get(event.user_id)
+                to = self.referrers.get(event.user_id)
                 if to != data.referrer_id or to == data.member or data.level >= _LEVELS:
                     raise Mismatch(f"no commission of level {data.level + 1} goes to {data.referrer_id}")
                 what = (_COMMISSION, data.member, data.level + 1, data.asset, data.day, data.stake, data.rules)

@@ -11,14 +11,16 @@ returns to its buckets, a capture releases the rest of its hold, an approval or 
 reversal posts the opposite of the event that it names.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from msgspec import UNSET, UnsetType
 
 from ledger.operations.verifying.money_flows import MoneyFlows
-from ledger.operations.verifying.records import Buckets, Posting, Record
+from ledger.operations.verifying.money_rules import MoneyRules
+from ledger.operations.verifying.records import Record
+from ledger.operations.verifying.shapes import Buckets, Posting
 
 _DEPOSITS: Final = "house/deposits"
 _BONUSES: Final = "house/bonuses"
@@ -72,7 +74,8 @@ class PlacedBet(NamedTuple):
 class Book:
     """Every wallet's balances and open items."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: MoneyRules, referrers: Mapping[str, str]) -> None:
+        """``referrers``: wallet → its referrer, as far as the log has been read."""
         self._wallets: dict[str, dict[str, Buckets]] = {}
         self._orders: dict[tuple[str, str], tuple[str, int]] = {}
         self._bets: dict[tuple[str, str], PlacedBet] = {}
@@ -89,7 +92,11 @@ class Book:
         """Code → its gift, for ``verifying.gifts``."""
         self.code_owners: dict[str, str] = {}
         """Referral code → its owner."""
-        self.flows = MoneyFlows()
+        self._in_transit: dict[tuple[str, str], int] = {}
+        """(wallet, asset) → what its transfers under way may bring back."""
+        self.agent_levels: dict[str, int] = {}
+        self.referrers = referrers
+        self.flows = MoneyFlows(rules)
 
     @property
     def open_items(self) -> int:
@@ -122,6 +129,20 @@ class Book:
                 raise Mismatch(f"it takes more {asset} than the wallet has: cash is {buckets.cash}, credit {credit}")
         assert buckets.bonus >= 0, event
         assert buckets.held >= 0, event
+
+    def room(self, user_id: str, asset: str) -> int:
+        """How much more of the asset the wallet can take: all that it has, and all that open bets and transfers may
+        bring back, is at most the largest amount. Goes through all open bets; few events ask."""
+        has = self._wallets.get(asset, {}).get(user_id, Buckets(0, 0, 0))
+        staked = sum(
+            bet.cash + bet.bonus for (of, _), bet in self._bets.items() if of == user_id and bet.asset == asset
+        )
+        return _AMOUNT_MAX - has.cash - has.bonus - has.held - staked - self._in_transit.get((user_id, asset), 0)
+
+    def add_in_transit(self, user_id: str, asset: str, amount: int) -> None:
+        total = self._in_transit.pop((user_id, asset), 0) + amount
+        if total:
+            self._in_transit[user_id, asset] = total
 
     # --- grants ---------------------------------------------------------------------------------------------------
 
@@ -199,7 +220,7 @@ def _adjust(event: Record, asset: str, amount: int) -> Move:
 
 
 def _opened(book: Book, event: Record, _: Any, __: LookUp) -> None:
-    book.flows.may_cause(event, None)
+    book.flows.opened(event)
 
 
 def _deposited(book: Book, event: Record, data: Any, _: LookUp) -> Move:
@@ -294,10 +315,7 @@ def _check_legs(bet: PlacedBet, data: Any) -> None:
 
 def _add_turnover(book: Book, event: Record, data: Any, bet: PlacedBet) -> None:
     """The stake earns a referrer a commission, later or at once."""
-    if type(data.commission_at_us) is not int or type(data.commission_rules) is not str:
-        raise Mismatch("a commission has a time and rules")
-    if data.commission_at_us < event.time_us:
-        raise Mismatch(f"the commission is due at {data.commission_at_us}, before this event")
+    _nothing_wrong(book.flows.settled(event, bet.asset, referred=event.user_id in book.referrers))
     day = datetime.fromtimestamp(event.time_us // 86_400_000_000 * 86_400, UTC).date().isoformat()
     key = (event.user_id, bet.asset, day, data.commission_rules)
     stake, due_at_us, _ = book.turnover.get(key, (0, data.commission_at_us, 0))
@@ -376,17 +394,27 @@ def _hold_released(book: Book, event: Record, data: Any, _: LookUp) -> Move:
     return _hold(event, asset, -amount)
 
 
-def _transfer_sent(_: Book, event: Record, data: Any, __: LookUp) -> Move:
+def _transfer_sent(book: Book, event: Record, data: Any, _: LookUp) -> Move:
     asset, amount = data.asset, amount_of(data.amount)
+    book.add_in_transit(event.user_id, asset, amount)
     return [(_cash(event), asset, -amount), (_TRANSIT, asset, amount)], asset, -amount, 0, 0
 
 
-def _transfer_arrived(_: Book, event: Record, data: Any, __: LookUp) -> Move:
+def _transfer_received(_: Book, event: Record, data: Any, __: LookUp) -> Move:
+    return into_wallet(event, _TRANSIT, data.asset, amount_of(data.amount), 0)
+
+
+def _transfer_delivered(book: Book, event: Record, data: Any, _: LookUp) -> None:
+    book.add_in_transit(event.user_id, data.asset, -data.amount)
+
+
+def _transfer_returned(book: Book, event: Record, data: Any, _: LookUp) -> Move:
+    book.add_in_transit(event.user_id, data.asset, -data.amount)
     return into_wallet(event, _TRANSIT, data.asset, amount_of(data.amount), 0)
 
 
 def _bonus_granted(book: Book, event: Record, data: Any, _: LookUp) -> Move:
-    _nothing_wrong(book.flows.granted(event))
+    _nothing_wrong(book.flows.granted(event, lambda: book.room(event.user_id, data.asset)))
     book.add_to_grant(event, data.grant_id, data.asset, amount_of(data.amount))
     return into_wallet(event, _BONUSES, data.asset, 0, data.amount)
 
@@ -436,6 +464,8 @@ def _reversed(book: Book, event: Record, data: Any, look_up: LookUp) -> Move:
     if bonus:
         grant_id = of.order_id if original.type == "deposited" else of.grant_id
         book.take_from_grant(event, grant_id, of.asset, bonus, whole=True)
+    if original.type == "deposited":
+        book.flows.reversed(original)
     postings = [(account, asset, -amount) for account, asset, amount in original.postings]
     return postings, of.asset, -cash, -bonus, 0
 
@@ -470,8 +500,9 @@ HANDLERS: Final[dict[str, Handler]] = {
     "hold_captured": _hold_captured,
     "hold_released": _hold_released,
     "transfer_sent": _transfer_sent,
-    "transfer_received": _transfer_arrived,
-    "transfer_returned": _transfer_arrived,
+    "transfer_received": _transfer_received,
+    "transfer_delivered": _transfer_delivered,
+    "transfer_returned": _transfer_returned,
     "bonus_granted": _bonus_granted,
     "bonus_expired": _bonus_expired,
     "attendance_claimed": _attendance_claimed,
