@@ -33,8 +33,6 @@ from api.openapi.schemas import (
 )
 from ledger.core.events import DATA_TYPES
 from ledger.core.fields import USER_ID_PATTERN, published
-from projections.models.bets import ChangedBet
-from projections.models.periods import Outcome
 
 _DESCRIPTION: Final = """\
 Every change of a balance is a command. The ledger accepts a command, and it becomes one durable event; or refuses \
@@ -157,8 +155,6 @@ _SECURITY_SCHEMES: Final = {
 }
 
 
-_IN_FEEDS: Final = (ChangedBet, Outcome)
-"""The data of a live feed's events, as far as no read returns the same."""
 _FORM: Final = "application/x-www-form-urlencoded"
 _FORM_EXAMPLE: Final = {
     "grant_type": "client_credentials",
@@ -212,7 +208,7 @@ def _schemas(routes: Iterable[AnyRoute]) -> dict[str, Schema]:
         elif body.kind is not None:
             structs.append(body.kind)
     found = {
-        **schemas_of([*structs, *_IN_FEEDS, AsOf, AsOfSeveral, ProblemDocument]),
+        **schemas_of([*structs, AsOf, AsOfSeveral, ProblemDocument]),
         **command_schemas(),
         **data_schemas(),
         **record_schemas(),

@@ -191,7 +191,8 @@ def settled_after_statement(tables: Tables, _: Conditions) -> Select[Any]:
     """The first ``most`` bets of a user that were settled or cancelled after a seq, in the order of those seqs."""
     table = tables[BetRow]
     c = table.c
-    wanted = (of_one_user(table), c.settled_seq > value("after_seq"))
+    # The condition on placed_at_us is always true: with it SQLite takes the index that has settled_seq.
+    wanted = (of_one_user(table), c.placed_at_us >= 0, c.settled_seq > value("after_seq"))
     return select(*fields_of(table)).where(*wanted).order_by(c.settled_seq).limit(value("most"))
 
 
