@@ -10,6 +10,7 @@ what the demo finds. Nothing of the service imports the demo.
 - `apps`: reads as client apps do, during the day and at its end, and checks each response.
 - `login`: the clients of a service with login, and who of them sends what.
 - `log_check`: checks the day's records over HTTP, as any auditor can.
+- `house_rules`: the rules file that a day is played by.
 - `run`: one run, from the service's start to the last line of the report.
 - `service`: starts the service as a child process, and stops it.
 - `report`: the summary on the screen.

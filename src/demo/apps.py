@@ -7,9 +7,11 @@ Invariants:
    invariant 1).
 2. An app that already has a wallet or statistics sends its ETag. After a 304 the kept document must still be true.
 3. Lists are read page by page, as far as a user scrolls.
-4. Approvers read the queue, and all users the leaderboards, while the servers play. Their ``min_position`` is the
+4. What the ledger does by itself for the users of a wave, and what the next commands depend on, is read until it is
+   there: a claimed referral code, a referrer by a code, and the shares of a gift (`demo.books.flows`, invariant 4).
+5. Approvers read the queue, and all users the leaderboards, while the servers play. Their ``min_position`` is the
    last position of each partition.
-5. At the end `every_wallet` reads each wallet whole, with no command under way.
+6. At the end `every_wallet` reads each wallet whole, with no command under way.
 
 Each response that does not fit adds a sentence to `Apps.findings`. Only `ClientError` is raised.
 """
@@ -17,13 +19,14 @@ Each response that does not fit adds a sentence to `Apps.findings`. Only `Client
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from random import Random
 from typing import Any
 
-from demo.books import expected_reads
+from demo.books import expected_flows, expected_reads
 from demo.books.books import Books
-from demo.play import READS_AT_ONCE, CountingClient, Read, run_all
+from demo.play import READS_AT_ONCE, RETRY_FOR_S, CountingClient, Read, run_all
 from demo.traffic.plan import Wave
 from demo.traffic.server import GameServer
 from http_client.paths import page_path, path_of, with_query
@@ -33,6 +36,7 @@ PHONE_PAGE = 30
 LARGEST_PAGE = 200
 """The contract's largest page."""
 BOARD = 100
+FOLLOW_UP_PAUSE_S = 0.02
 STATUSES = (None, None, "open", "won", "lost", "cancelled")
 BOARDS = tuple(f"{measure}_{span}" for measure in ("staked", "won", "net") for span in ("day", "week", "month"))
 
@@ -61,8 +65,9 @@ class Apps:
 
         The wave has its responses, and the next one has not started. Raises ClientError.
         """
-        users = sorted({user_id for post in wave.posts for user_id in post.user_ids()})
+        users = sorted({user_id for post in wave.posts for user_id in post.user_ids() if ":" not in user_id})
         users = [user_id for user_id in users if self._books.wallet(user_id).status is not None]
+        await self._follow_ups(users)
         readers = self._rng.sample(users, min(self._rng.choice(SESSIONS), len(users)))
         sessions = [self._session(user_id) for user_id in readers]
         if self._rng.random() < 1 / QUEUE_EVERY:
@@ -94,13 +99,15 @@ class Apps:
         least = self._least(user_id)
         await self._wallet(user_id, least, settled=False)
         wallet = self._books.wallet(user_id)
+        if wallet.awaited:
+            await self._take_grants(user_id)
         if self._rng.random() < READ_SHARES["history"]:
             await self._history(user_id, least, pages=self._rng.choice((1, 1, 2, 3)), limit=PHONE_PAGE)
         if self._rng.random() < READ_SHARES["bets"]:
             status = self._rng.choice(STATUSES)
             await self._bets(user_id, least, status, pages=self._rng.choice((1, 2)), limit=PHONE_PAGE)
         if self._rng.random() < READ_SHARES["statistics"]:
-            await self._statistics(user_id, least)
+            await self._statistics(user_id, least, settled=False)
         if wallet.orders and self._rng.random() < READ_SHARES["order"]:
             await self._order(user_id, least, self._rng.choice(list(wallet.orders)))
 
@@ -113,7 +120,9 @@ class Apps:
             return
         own = {wallet.partition: least[wallet.partition]}
         await self._wallet(user_id, own, settled=True)
-        await self._statistics(user_id, own)
+        await self._statistics(user_id, own, settled=True)
+        await self._grants(user_id, own)
+        await self._referrals(user_id, own)
         await self._history(user_id, own, pages=None, limit=LARGEST_PAGE)
         await self._bets(user_id, own, None, pages=None, limit=LARGEST_PAGE)
 
@@ -124,12 +133,14 @@ class Apps:
             differences = lambda: self._books.differences(user_id, document, settled=settled)  # noqa: E731
             self._find(expected_reads.shaped(path, differences))
 
-    async def _statistics(self, user_id: str, least: Positions) -> None:
+    async def _statistics(self, user_id: str, least: Positions, *, settled: bool) -> None:
         path = path_of("wallets", user_id, "stats")
         document = await self._with_etag("statistics", path, least)
         if document is not None:
             wallet = self._books.wallet(user_id)
-            self._find(expected_reads.shaped(path, lambda: expected_reads.statistics(wallet, document)))
+            self._find(
+                expected_reads.shaped(path, lambda: expected_reads.statistics(wallet, document, settled=settled))
+            )
 
     async def _with_etag(self, kind: str, path: str, least: Positions) -> dict[str, Any] | None:
         """The document after a request with the ETag of the kept document, if any; None after a wrong status."""
@@ -168,6 +179,78 @@ class Apps:
         if document is not None:
             wallet = self._books.wallet(user_id)
             self._find(expected_reads.shaped(path, lambda: expected_reads.order(wallet, order_id, document)))
+
+    async def _grants(self, user_id: str, least: Positions) -> None:
+        path = path_of("wallets", user_id, "grants")
+        items, _ = await self._pages("grants page", path, {}, least, pages=None, limit=LARGEST_PAGE)
+        wallet = self._books.wallet(user_id)
+        self._find(expected_reads.shaped(path, lambda: expected_flows.grants(wallet, items)))
+
+    async def _referrals(self, user_id: str, least: Positions) -> None:
+        path = path_of("wallets", user_id, "referrals")
+        document = await self._document("referrals", path, path, least)
+        if document is not None:
+            wallet = self._books.wallet(user_id)
+            self._find(expected_reads.shaped(path, lambda: expected_flows.referrals(wallet, document)))
+
+    # -- what the ledger does by itself -----------------------------------------------------------------------------
+
+    async def _follow_ups(self, users: Sequence[str]) -> None:
+        """Read what the users wait for, until it is there."""
+        money = self._books.money
+        waits: list[Coroutine[Any, Any, None]] = []
+        for user_id in users:
+            wallet = self._books.wallet(user_id)
+            if wallet.code is not None and wallet.code not in money.codes:
+                waits.append(self._until(f"{user_id}: the code {wallet.code}", self._code_is_granted, user_id))
+            if wallet.referrer_coming is not None:
+                waits.append(self._until(f"{user_id}: the referrer by a code", self._referrer_is_set, user_id))
+        claimed = {code for code, gift in money.gifts.items() if not set(gift.under_way()).isdisjoint(users)}
+        waits += [self._until(f"the gift {code} as in the books", self._gift_is_shared, code) for code in claimed]
+        await run_all(waits)
+
+    async def _until(self, what: str, is_there: Callable[[str], Awaitable[bool]], name: str) -> None:
+        deadline_s = time.monotonic() + RETRY_FOR_S
+        while not await is_there(name):
+            if time.monotonic() > deadline_s:
+                self._find([f"{what} did not come within {RETRY_FOR_S:.0f} s"])
+                return
+            await asyncio.sleep(FOLLOW_UP_PAUSE_S)
+
+    async def _code_is_granted(self, user_id: str) -> bool:
+        code = self._books.wallet(user_id).code
+        assert code is not None
+        read = await self._client.get("referral code", path_of("referral-codes", code))
+        if read.status != 200:
+            return False
+        if read.document.get("user_id") != user_id:
+            self._find([f"{user_id}: the code {code} is of {read.document.get('user_id')}"])
+        self._books.money.codes[code] = user_id
+        return True
+
+    async def _referrer_is_set(self, user_id: str) -> bool:
+        read = await self._client.get("wallet", path_of("wallets", user_id))
+        wallet = self._books.wallet(user_id)
+        self._books.money.referrer_read(wallet, read.document.get("referrer_id"))
+        return wallet.referrer_coming is None
+
+    async def _gift_is_shared(self, code: str) -> bool:
+        gift = self._books.money.gifts[code]
+        await run_all(self._take_grants(user_id) for user_id in gift.under_way())
+        self._find(self._books.money.gift_read(code))
+        if gift.under_way():
+            return False
+        path = path_of("gifts", code)
+        read = await self._client.get("gift", path)
+        return read.status == 200 and not expected_flows.gift(gift, read.document)
+
+    async def _take_grants(self, user_id: str) -> None:
+        """Read the wallet's grants for the places of those that the ledger gave by itself."""
+        path = path_of("wallets", user_id, "grants")
+        least = self._least(user_id)
+        items, _ = await self._pages("grants page", path, {}, least, pages=None, limit=LARGEST_PAGE)
+        wallet = self._books.wallet(user_id)
+        self._find(expected_reads.shaped(path, lambda: self._books.money.grants_read(wallet, items)))
 
     # -- lists of all users -----------------------------------------------------------------------------------------
 

@@ -78,7 +78,6 @@ class _Server:
         self._traffic = traffic
 
     async def play(self, plan: Plan) -> None:
-        self._books.apart.update(self._traffic.players)
         for post in self._traffic.openings():
             await self._send(post)
         length_s = self._traffic.game.length_s

@@ -6,7 +6,8 @@ The day of a partition is proved if and only if
 2. `time_us` never decreases;
 3. the postings of each record sum to zero in each asset;
 4. the last head is the one in `GET /v1/partitions`;
-5. each accepted command is at the position of its response, with the hash of its response.
+5. each accepted command is at the position of its response, with the hash of its response;
+6. the postings of the day's users on each account of the house are those of the books.
 
 Each fault is returned as a sentence. Only `http_client.responses.ClientError` is raised.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,18 +43,28 @@ class LogCheck:
 
     records: int = 0
     faults: list[str] = field(default_factory=list)
+    house: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """The postings of the day's users on the accounts of the house, by account and asset."""
 
 
 class Chain:
     """One partition's records, checked in order from a known end."""
 
-    def __init__(self, partition: int, start: End, acknowledged: dict[int, tuple[str, str, str]]) -> None:
-        """`acknowledged`: seq → (user_id, command_id, head) of the responses with this partition."""
+    def __init__(
+        self,
+        partition: int,
+        start: End,
+        acknowledged: dict[int, tuple[str, str, str]],
+        users: Container[str] = frozenset(),
+    ) -> None:
+        """`acknowledged`: seq → (user_id, command_id, head) of the responses with this partition. `users`: whose
+        postings on accounts of the house are added up."""
         self.partition = partition
         self.end = start
         self.time_us = 0
         self.faults: list[str] = []
-        self._acknowledged = acknowledged
+        self.house: Counter[tuple[str, str]] = Counter()
+        self._acknowledged, self._users = acknowledged, users
 
     def take(self, record: bytes) -> None:
         """Check the next record and make it the end of the chain, also if it does not fit."""
@@ -67,8 +79,11 @@ class Chain:
         if event["time_us"] < self.time_us:
             self.faults.append(f"{where}: time_us goes back")
         sums: Counter[str] = Counter()
-        for _, asset, amount in event["postings"]:
+        is_of_the_day = event["user_id"] in self._users
+        for account, asset, amount in event["postings"]:
             sums[asset] += amount
+            if is_of_the_day and account.startswith("house/"):
+                self.house[account, asset] += amount
         if any(sums.values()):
             self.faults.append(f"{where}: its postings do not sum to zero")
         expected = self._acknowledged.pop(seq, None)
@@ -98,11 +113,12 @@ async def check_log(client: AsyncClient, books: Books, before: dict[int, End]) -
     checked = LogCheck()
     for partition, end in (await ends_of(client)).items():
         start = before.get(partition, End(0, EMPTY_HEAD))
-        chain = Chain(partition, start, acknowledged.get(partition, {}))
+        chain = Chain(partition, start, acknowledged.get(partition, {}), books.wallets)
         async for page in client.events(partition, start.seq + 1, end.seq):
             for record in page:
                 chain.take(record)
             checked.records += len(page)
         chain.finish(end)
         checked.faults += chain.faults
+        checked.house.update(chain.house)
     return checked

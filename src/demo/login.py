@@ -24,6 +24,7 @@ OF_OPERATORS: Final = frozenset(
     {
         *("approve_withdrawal", "reject_withdrawal", "adjust", "propose_adjustment", "approve_adjustment"),
         *("reject_adjustment", "reverse", "set_limits", "freeze_wallet", "unfreeze_wallet", "close_wallet"),
+        *("create_gift", "close_gift", "set_agent_level"),
     }
 )
 """Types of commands that only an operator may post."""

@@ -30,7 +30,7 @@ from demo.traffic.plan import Fault, Planned, Post, Wave
 from demo.traffic.server import GameServer
 from http_client.client import AsyncClient
 from http_client.login import Credentials
-from http_client.paths import path_of, with_query
+from http_client.paths import page_path, path_of, with_query
 from http_client.responses import NoUsableResponse, Response, UnexpectedResponse
 from http_client.retry import NOT_DEFINITE, Policy
 
@@ -153,6 +153,17 @@ class CountingClient:
         found: dict[str, Any] | None = response.json() if response.expect(200, 404).status == 200 else None
         return found
 
+    async def grants(self, user_id: str) -> list[dict[str, Any]]:
+        """All grants of the wallet, newest first."""
+        path, items = path_of("wallets", user_id, "grants"), list[dict[str, Any]]()
+        cursor: str | None = None
+        while True:
+            page = (await self.http.get(page_path(path, {}, limit=200, cursor=cursor))).expect(200).json()
+            items += page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return items
+
     async def play(self, post: Post) -> list[tuple[Planned, CommandResponse]]:
         """Send the post with its fault. Returns each response, copies included, in the order for the books."""
         if post.batch:
@@ -267,7 +278,8 @@ async def play_day(
         for wave in server.waves():
             for post in wave.posts:
                 for planned in post.planned:
-                    books.sending(planned.command)
+                    if ACCEPTED in planned.may:
+                        books.sending(planned.command)
             await run_all(send(post) for post in wave.posts)
             await after_wave(server, wave)
             progress(wave.clock, wave.size())
@@ -303,6 +315,9 @@ async def compare(client: CountingClient, books: Books, progress: Callable[[int]
 
     async def differences_of(user_id: str) -> tuple[str, list[str]]:
         async with at_once:
+            wallet = books.wallet(user_id)
+            if wallet.awaited:
+                books.surprises += books.money.grants_read(wallet, await client.grants(user_id))
             return user_id, books.differences(user_id, await client.wallet(user_id))
 
     unsettled = sorted(books.wallets)

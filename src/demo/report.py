@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from demo.books import house
 from demo.books.books import Books
 from demo.books.edges import Edge
 from demo.play import Comparison, Tally
@@ -17,7 +19,16 @@ from demo.traffic.plan import UNIT
 SHOWN = 20
 """So many findings of one check are printed; the others are only counted."""
 
-FLOWS = ("deposited", "bonus", "staked", "paid out", "withdrawn", "captured", "transferred", "adjusted", "expired")
+FLOWS = ("deposited", "staked", "paid out", "withdrawn", "captured", "transferred", "adjusted")
+BONUSES = {
+    "registration": ("registration",),
+    "first deposit": ("first_deposit",),
+    "attendance": ("attendance",),
+    "invitation": ("invitation",),
+    "by a command": ("deposit", "grant"),
+    "gift": ("gift",),
+}
+"""The kinds of grants in each row of the report."""
 
 
 @dataclass(slots=True)
@@ -35,6 +46,7 @@ class Summary:
 
     users: int
     seconds: float
+    rules: str
     tally: Tally
     books: Books
     edges: list[Edge]
@@ -52,6 +64,7 @@ def show(console: Console, summary: Summary) -> None:
     console.print(_reads(summary.tally))
     console.print(_refusals(summary.tally))
     console.print(_money(summary.books))
+    console.print(_money_flows(summary))
     console.print(_games(summary.edges))
     console.print(_checks(summary.checks))
     for check in summary.checks:
@@ -143,6 +156,45 @@ def _money(books: Books) -> Table:
     in_wallets = {asset: sum(wallet.total(asset) for wallet in books.wallets.values()) for asset in assets}
     table.add_row("in wallets at the end", *(amount_text(asset, in_wallets[asset]) for asset in assets), style="bold")
     return table
+
+
+def _money_flows(summary: Summary) -> Table:
+    """What the house has given, its result, and what the players had to do for their withdrawals."""
+    books, wallets = summary.books, list(summary.books.wallets.values())
+    assets = sorted({asset for _, asset in books.flows})
+    table = Table("money flow", title=f"Money flows, by the rules {summary.rules}", title_justify="left")
+    for asset in ("times", *assets):
+        table.add_column(asset, justify="right")
+
+    def row(name: str, times: int, amounts: Mapping[str, int]) -> None:
+        table.add_row(name, f"{times:,}", *(amount_text(asset, amounts.get(asset, 0)) for asset in assets))
+
+    grants = [grant for wallet in wallets for grant in wallet.grants.values() if not grant.reversed]
+    for name, kinds in BONUSES.items():
+        of_kind = [grant for grant in grants if grant.kind in kinds]
+        row(f"bonus: {name}", len(of_kind), _sums((grant.asset, grant.amount) for grant in of_kind))
+    expired = {asset: books.flows["expired", asset] for asset in assets}
+    table.add_row("bonus that expired", "", *(amount_text(asset, expired[asset]) for asset in assets))
+    paid = [(asset, wallet.commission(asset)) for wallet in wallets for asset in wallet.commission_e9]
+    row("commissions, to referrers", sum(amount > 0 for _, amount in paid), _sums(paid))
+    for status in ("approved", "rejected", "pending"):
+        orders = [order for wallet in wallets for order in wallet.orders.values() if order.status == status]
+        row(f"withdrawals {status}", len(orders), _sums((order.asset, order.amount) for order in orders))
+    members = Counter[int]()
+    for wallet in wallets:
+        members.update(wallet.members)
+    for level in sorted(members):
+        row(f"members counted at level {level}", members[level], {})
+    results = (amount_text(asset, house.result(books, asset)) for asset in assets)
+    table.add_row("the house's result", "", *results, style="bold")
+    return table
+
+
+def _sums(amounts: Iterable[tuple[str, int]]) -> Counter[str]:
+    sums: Counter[str] = Counter()
+    for asset, amount in amounts:
+        sums[asset] += amount
+    return sums
 
 
 def _games(edges: Sequence[Edge]) -> Table:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import shutil
 import signal
 import tempfile
@@ -22,12 +21,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from demo import log_check, service
+from demo import house_rules, log_check, service
 from demo.apps import Apps
+from demo.books import house as house_accounts
 from demo.books.books import Books
 from demo.books.edges import edges_of
 from demo.games import Plan, play_games
 from demo.games import Played as PlayedGames
+from demo.house_rules import HouseRules
 from demo.login import Senders, senders_at
 from demo.play import Comparison, CountingClient, Tally, compare, play_day, run_all
 from demo.report import Check, Summary, show
@@ -38,7 +39,6 @@ from http_client.responses import BadAddress, BadLogin, ClientError
 
 INTERRUPTED = 130
 URL_TIMEOUT_S = 10.0
-RULES = Path(__file__).parents[2] / "deploy" / "rules" / "betting-house.json"
 
 
 class CannotStartError(Exception):
@@ -54,6 +54,7 @@ class Options:
     periods: int
     games: Plan
     seed: int
+    rules: Path | None
     url: str | None
     login: Path | None
     data: Path | None
@@ -65,6 +66,7 @@ class Played:
     """The results of a day."""
 
     seconds: float
+    rules: str
     tally: Tally
     books: Books
     games: PlayedGames
@@ -87,7 +89,7 @@ def main(options: Options) -> int:
 
     try:
         return asyncio.run(_run(options, console))
-    except (CannotStartError, BadLogin) as error:
+    except (CannotStartError, BadLogin, house_rules.BadRulesError) as error:
         return failed(error, 2)
     except (ClientError, service.ServiceFailedError) as error:
         return failed(error, 1)
@@ -109,6 +111,7 @@ async def _run(options: Options, console: Console) -> int:
     summary = Summary(
         options.users,
         played.seconds,
+        played.rules,
         played.tally,
         played.books,
         edges_of(played.books),
@@ -127,15 +130,21 @@ async def _play_at(url: str, options: Options, console: Console) -> Played:
             if time.monotonic() > deadline_s:
                 raise CannotStartError(f"no service is ready at {url}")
             await asyncio.sleep(0.2)
-        return await _play(client, url, tally, options, console, tag=_tag())
+        tag = _tag()
+        house = house_rules.of_file(options.rules or house_rules.HOUSE)
+        if options.rules is None and not await house_rules.are_played(client.http, senders, house, f"{tag}probe"):
+            house = house_rules.NONE
+        return await _play(client, url, tally, options, console, tag, house)
 
 
 async def _play_on(data: Path, log: Path, options: Options, console: Console) -> Played:
     # A folder with a log has users of an earlier day, whose command ids are used.
     tag = _tag() if _has_files(data) else ""
-    async with service.running(data, log, _rules_in(log.parent)) as child:
+    house = house_rules.of_file(options.rules) if options.rules is not None else house_rules.per_bet(log.parent)
+    assert house.path is not None
+    async with service.running(data, log, house.path) as child:
         watching = asyncio.create_task(child.ended())
-        playing = asyncio.create_task(_play_when_ready(child, options, console, tag))
+        playing = asyncio.create_task(_play_when_ready(child, options, console, tag, house))
         try:
             await asyncio.wait((watching, playing), return_when=asyncio.FIRST_COMPLETED)
             if not playing.done():
@@ -147,7 +156,9 @@ async def _play_on(data: Path, log: Path, options: Options, console: Console) ->
             await asyncio.gather(watching, playing, return_exceptions=True)
 
 
-async def _play_when_ready(child: service.Service, options: Options, console: Console, tag: str) -> Played:
+async def _play_when_ready(
+    child: service.Service, options: Options, console: Console, tag: str, house: HouseRules
+) -> Played:
     async with _client(child.url, tally := Tally(), Senders(child.url)) as client:
         deadline_s = time.monotonic() + service.START_TIMEOUT_S
         with console.status(f"Starting the service on {child.url} …"):
@@ -157,7 +168,7 @@ async def _play_when_ready(child: service.Service, options: Options, console: Co
                         f"the service was not ready after {service.START_TIMEOUT_S:.0f} s"
                     )
                 await asyncio.sleep(0.1)
-        return await _play(client, child.url, tally, options, console, tag)
+        return await _play(client, child.url, tally, options, console, tag, house)
 
 
 def _client(url: str, tally: Tally, senders: Senders) -> CountingClient:
@@ -169,10 +180,16 @@ def _client(url: str, tally: Tally, senders: Senders) -> CountingClient:
 
 
 async def _play(
-    client: CountingClient, url: str, tally: Tally, options: Options, console: Console, tag: str
+    client: CountingClient,
+    url: str,
+    tally: Tally,
+    options: Options,
+    console: Console,
+    tag: str,
+    house: HouseRules,
 ) -> Played:
     day = Day(options.users, options.commands, options.seed, periods=options.periods, tag=tag)
-    books = Books()
+    books = Books(house.money)
     servers = [GameServer(day, number, books) for number in range(day.servers)]
     apps = Apps(client, books, options.seed)
     before = await log_check.ends_of(client.http)
@@ -222,6 +239,7 @@ async def _play(
     end_reads = tally.reads - day_reads
     return Played(
         seconds,
+        house.name,
         tally,
         books,
         games,
@@ -247,6 +265,11 @@ def _checks(played: Played) -> list[Check]:
         Check("reads during the day", f"{played.day_reads:,} reads", played.day_findings),
         Check("reads of every wallet", f"{played.end_reads:,} reads", played.end_findings),
         Check("records", f"{played.records.records:,} records", played.records.faults),
+        Check(
+            "accounts of the house",
+            f"{len(house_accounts.accounts(played.books))} accounts",
+            house_accounts.differences(played.books, played.records.house),
+        ),
         Check("audit reconcile", "every wallet's reads and the log", played.reconciled),
     ]
 
@@ -268,18 +291,6 @@ def _folders(options: Options, console: Console) -> Iterator[tuple[Path, Path]]:
             console.print(f"The data is in {data}, the service's output in {scratch / 'serve.log'}.", soft_wrap=True)
         else:
             shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _rules_in(folder: Path) -> Path:
-    """The rules of the demo's own service: the games of the betting house, without its money flows, which the books
-    do not know yet. Raises CannotStartError."""
-    try:
-        games = json.loads(RULES.read_text("utf-8"))["games"]
-    except OSError as error:
-        raise CannotStartError(f"the rules of the betting house cannot be read: {error}") from error
-    path = folder / "rules.json"
-    path.write_text(json.dumps({"games": games}), "utf-8")
-    return path
 
 
 def _has_files(folder: Path) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.house_rules import HOUSE
 from system.service import Service
 
 pytestmark = pytest.mark.system
@@ -42,10 +43,15 @@ def test_a_quick_day_ends_with_no_difference() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert " 0 differences" in done.stdout
     assert all(game in done.stdout for game in ("wingo_3s", "trx_wix_4s", "k3_4s", "5d_5s", "all games"))
+    assert "by the rules betting-house.json; commissions for each bet" in done.stdout
+    given = re.findall(r"^│ (bonus: [a-z ]+|commissions, to referrers) +│ +[1-9]", done.stdout, re.MULTILINE)
+    kinds = ("registration", "first deposit", "attendance", "invitation", "by a command", "gift")
+    assert {name.strip() for name in given} == {*(f"bonus: {kind}" for kind in kinds), "commissions, to referrers"}
     assert well(done.stdout) >= {
         "periods of games",
         "reads during the day",
         "reads of every wallet",
+        "accounts of the house",
         "audit reconcile",
         "audit verify",
     }
@@ -71,11 +77,19 @@ def test_a_row_that_was_changed_by_hand_fails_the_day_by_its_last_check_and_is_n
     assert re.search(r"audit reconcile: .*u00000.*cash", done.stdout)
 
 
-def test_a_day_is_played_and_reconciled_against_a_service_that_runs_already(tmp_path: Path) -> None:
-    with Service(tmp_path / "data") as service:
+@pytest.mark.parametrize(
+    ("settings", "rules"),
+    [({}, "none: the service has no money flows"), ({"RULES": str(HOUSE)}, "commissions by the day")],
+    ids=["without money flows", "by the rules of the betting house"],
+)
+def test_a_day_is_played_and_reconciled_against_a_service_that_runs_already(
+    tmp_path: Path, settings: dict[str, str], rules: str
+) -> None:
+    with Service(tmp_path / "data", **settings) as service:
         done = demo("--quick", "--users", "30", "--commands", "300", "--url", service.url)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "audit reconcile" in well(done.stdout)
+    assert rules in done.stdout
 
 
 def test_no_service_at_the_url_is_wrong_use_and_one_line() -> None:

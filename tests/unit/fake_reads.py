@@ -19,6 +19,10 @@ from projections.auditing.oracle import (
     owned_code_of,
 )
 from projections.auditing.reconcile.run import Accounts
+from properties import naive_periods
+
+_LATE_US = 4_000_000_000_000_000
+"""A time after every period."""
 
 
 class Records:
@@ -191,17 +195,48 @@ class FakeReads:
         board = {"name": name, "asset": asset, "from_us": first_us, "to_us": end_us, "items": items[:200]}
         return self._of_all_users("leaderboard", board)
 
+    def games(self) -> set[str] | None:
+        return None
+
+    def periods(self, game: str, cursor: str | None) -> Document | None:
+        """Page by page; the cursor is the last period of the page before."""
+        found = naive_periods.periods(self._events(), game, _LATE_US)
+        rest = [one for one in found if cursor is None or one["period"] < cursor]
+        page = rest[: self.page]
+        next_cursor = page[-1]["period"] if len(rest) > self.page else None
+        return self._of_all_users("periods", {"items": page, "next_cursor": next_cursor})
+
+    def period(self, game: str, period: str) -> Document | None:
+        found = naive_periods.period(self._events(), game, period, _LATE_US)
+        return None if found is None else self._of_all_users("period", found)
+
+    def house(self, asset: str, from_us: int, to_us: int) -> Document | None:
+        items = naive_periods.house(self._events(), asset, "hour")["items"]
+        wanted = [item for item in items if from_us <= item["from_us"] < to_us]
+        return self._of_all_users("house", {"items": wanted, "warnings": []})
+
+    def _events(self) -> list[Document]:
+        """As far as the reads are."""
+        return [
+            json.loads(record)
+            for records, end in zip(self.partitions, self._ends(), strict=True)
+            for record in records[:end]
+        ]
+
+    def _ends(self) -> list[int]:
+        ends = [self.ends.get(partition, len(records)) for partition, records in enumerate(self.partitions)]
+        for user_id, seq in self.behind.items():
+            partition, _ = self.seq(user_id)
+            ends[partition] = min(ends[partition], seq)
+        return ends
+
     def _oracles(self) -> list[WalletOracle]:
         users = {json.loads(record)["user_id"] for records in self.partitions for record in records}
         return [self.oracle(user_id) for user_id in sorted(users)]
 
     def _of_all_users(self, read: str, document: Document) -> Document | None:
         self.calls.append((read, ""))
-        ends = [self.ends.get(partition, len(records)) for partition, records in enumerate(self.partitions)]
-        for user_id, seq in self.behind.items():
-            partition, _ = self.seq(user_id)
-            ends[partition] = min(ends[partition], seq)
-        as_of = {"positions": [f"{partition}:{seq}" for partition, seq in enumerate(ends)], "lag_ms": 0}
+        as_of = {"positions": [f"{partition}:{seq}" for partition, seq in enumerate(self._ends())], "lag_ms": 0}
         return self.altered(read, "", {**document, "as_of": as_of})
 
 

@@ -105,6 +105,7 @@ def test_the_same_seed_gives_the_same_traffic_and_a_made_up_block_says_so(name: 
     period = Period(PERIOD, 1_795_438_803.0)
     first, second = (GameTraffic(Game(name, 3), 10, 1, "") for _ in range(2))
     cash = dict.fromkeys(first.players, 5_000)
+    assert first.openings() == second.openings()
     assert first.bets(period, 5, cash) == second.bets(period, 5, cash)
     outcome = first.outcome(period, cancelled=False).command
     assert outcome == second.outcome(period, cancelled=False).command

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from random import Random
 from typing import Any
@@ -15,15 +15,16 @@ import pytest
 from demo.apps import Apps
 from demo.books import expected_reads as expected_reads
 from demo.books.books import Books
+from demo.books.rules import money_rules
 from demo.books.wallets import Order
 from demo.login import Senders
 from demo.play import CountingClient, Read, Tally
 from demo.traffic.plan import Day
 from demo.traffic.server import GameServer
 from properties.naive_reads import NaiveReads, NotFound
-from unit.test_demo_traffic import LedgerInMemory, Played
+from unit.test_demo_traffic import FLOWS, NO_FLOWS, LedgerInMemory, Played
 
-DAY = Day(users=20, commands=320, seed=5, servers=1, periods=4)
+DAY = Day(users=20, commands=320, seed=5, servers=1, periods=4, campaigns=False)
 
 Doc = dict[str, Any]
 
@@ -70,6 +71,10 @@ class ServiceInMemory(CountingClient):
                 return reads.stats(user)
             case ["wallets", user, "history"]:
                 return _page(reads.history(user), query)
+            case ["wallets", user, "grants"]:
+                return _page(reads.grants(user), query)
+            case ["wallets", user, "referrals"]:
+                return reads.referrals(user)
             case ["wallets", user, "bets"]:
                 return _page(reads.bets(user, status=query.get("status")), query)
             case ["orders"]:
@@ -92,9 +97,9 @@ def _page(listed: Doc | NotFound, query: dict[str, str]) -> Doc | NotFound:
 class ReadDay(Played):
     """A day in which the apps read after each wave."""
 
-    def __init__(self, day: Day, **service: Any) -> None:
-        self.books, self.waves, self.sent = Books(), [], []
-        self.table = LedgerInMemory(day.seed)
+    def __init__(self, day: Day, rules: Mapping[str, Any] = NO_FLOWS, **service: Any) -> None:
+        self.books, self.waves, self.sent = Books(money_rules(rules)), [], []
+        self.table = LedgerInMemory(day.seed, rules)
         self.service = ServiceInMemory(self.table, **service)
         self.apps = Apps(self.service, self.books, day.seed)
         server = GameServer(day, 0, self.books)
@@ -126,6 +131,12 @@ def test_right_reads_have_no_findings_during_the_day_and_at_its_end(honest: Read
     assert honest.end() == []
     kinds = {path.split("?")[0].rpartition("/")[2] for path in honest.service.asked}
     assert {"history", "bets", "stats", "orders"} <= kinds
+
+
+def test_right_reads_of_a_day_with_money_flows_have_no_findings() -> None:
+    day = ReadDay(DAY, FLOWS)
+    assert day.apps.findings == []
+    assert day.end() == []
 
 
 def test_apps_read_with_the_position_of_their_last_response(honest: ReadDay) -> None:

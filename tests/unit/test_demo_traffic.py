@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
 from demo.books.books import Books
+from demo.books.rules import money_rules
 from demo.books.wallets import ACCEPTED, Command, CommandResponse
 from demo.traffic.plan import Day, Fault, Planned, Post, Role, Wave, players, share_of_period
 from demo.traffic.server import GameServer
 from properties.naive_ledger import Accepted, Duplicate, Fact, NaiveLedger, Refused
 
-SMALL = Day(users=80, commands=2_500, seed=1, servers=3, periods=8)
+SMALL = Day(users=80, commands=2_500, seed=1, servers=3, periods=8, campaigns=False)
 NOON_US = 1_795_435_200_000_000
+HOUSE = json.loads((Path(__file__).parents[2] / "deploy" / "rules" / "betting-house.json").read_text("utf-8"))
+NO_FLOWS: Mapping[str, Any] = {"money": {}}
+FLOWS: Mapping[str, Any] = {
+    "money": {
+        "INR": {
+            name: rule
+            for name, rule in HOUSE["money"]["INR"].items()
+            if name not in ("commission", "valid_referral", "invitation")  # the naive ledger has none of these
+        },
+        "GOLD": {"registration": 7, "attendance": [3], "attendance_needs_deposit": 200, "wagering": {"deposit": 2}},
+    }
+}
+"""The rules of the betting house, and other rules for another asset."""
 
 
 class LedgerInMemory:
     """Responds as the service does: the naive ledger, a clock that jumps, follow-ups at random moments."""
 
-    def __init__(self, seed: int) -> None:
-        self.ledger = NaiveLedger(("INR", "USDT", "GOLD"))
+    def __init__(self, seed: int, rules: Mapping[str, Any] = NO_FLOWS) -> None:
+        self.ledger = NaiveLedger(("INR", "USDT", "GOLD"), dict(rules["money"]))
         self.rng = Random(seed)
         self.now_us = NOON_US
         self.first: dict[tuple[str, str], dict[str, Any]] = {}
@@ -58,6 +75,7 @@ class LedgerInMemory:
         for user_id, facts in self.ledger.facts.items():
             for index in range(self.numbered[user_id], len(facts)):
                 fact, seq = facts[index], len(self.events) + 1
+                cause = {"cause": f"0:{seq - 1}"} if fact.command_id.startswith("~") else {}
                 self.ledger.position_of[f"0:{seq}"] = (user_id, index)
                 self.seqs[user_id, index] = seq
                 self.events.append(
@@ -68,7 +86,7 @@ class LedgerInMemory:
                         "user_id": user_id,
                         "command_id": fact.command_id,
                         "type": fact.type,
-                        "data": fact.data,
+                        "data": fact.data | cause,
                         "postings": [list(posting) for posting in fact.postings],
                         "balances": fact.balances,
                     }
@@ -94,9 +112,9 @@ class LedgerInMemory:
 class Played:
     """A whole day: the servers take turns at random, and each wave's posts are answered in any order."""
 
-    def __init__(self, day: Day) -> None:
-        self.books = Books()
-        self.table = LedgerInMemory(day.seed)
+    def __init__(self, day: Day, rules: Mapping[str, Any] = NO_FLOWS) -> None:
+        self.books = Books(money_rules(rules))
+        self.table = LedgerInMemory(day.seed, rules)
         self.waves: list[Wave] = []
         self.sent: list[tuple[Post, Planned, CommandResponse]] = []
         rng = Random(day.seed)
@@ -116,7 +134,8 @@ class Played:
     def _play(self, post: Post) -> None:
         answers = []
         for planned in post.planned:
-            self.books.sending(planned.command)
+            if ACCEPTED in planned.may:
+                self.books.sending(planned.command)
             answers.append((planned, self.table.post(planned, post.actor)))
         if post.fault is Fault.RESPONSE_LOST:
             answers = []
@@ -142,11 +161,29 @@ def played() -> Played:
     return Played(SMALL)
 
 
+@pytest.mark.parametrize("rules", [NO_FLOWS, FLOWS], ids=["no money flows", "money flows"])
 @pytest.mark.parametrize("seed", [2, 3])
-def test_the_books_agree_with_a_naive_ledger_after_any_day(seed: int) -> None:
-    played = Played(Day(users=60, commands=700, seed=seed, servers=3, periods=6, tag="t-"))
+def test_the_books_agree_with_a_naive_ledger_after_any_day(seed: int, rules: Mapping[str, Any]) -> None:
+    played = Played(Day(users=60, commands=700, seed=seed, servers=3, periods=6, tag="t-", campaigns=False), rules)
     assert played.books.surprises == []
     assert played.differences() == []
+
+
+def test_a_day_by_the_rules_of_a_house_has_its_bonuses_and_its_refusals() -> None:
+    played = Played(SMALL, FLOWS)
+    assert played.books.surprises == []
+    kinds = {grant.kind for wallet in played.books.wallets.values() for grant in wallet.grants.values()}
+    assert kinds >= {"registration", "first_deposit", "attendance", "grant"}
+    refused = Counter(answer.outcome for _, _, answer in played.sent if not answer.accepted)
+    assert refused.keys() >= {
+        "wagering_incomplete",
+        "withdrawal_out_of_bounds",
+        "not_eligible",
+        "already_claimed",
+        "cannot_reverse",
+    }
+    withdrawals = [p for _, p, a in played.sent if a.accepted and p.command["type"] == "request_withdrawal"]
+    assert any(planned.command["asset"] == "INR" for planned in withdrawals)
 
 
 def test_each_response_of_a_day_is_one_that_the_traffic_expects(played: Played) -> None:
@@ -158,12 +195,12 @@ def test_a_day_has_about_the_requested_number_of_commands(played: Played) -> Non
 
 
 def test_the_same_seed_and_the_same_responses_give_the_same_day() -> None:
-    day = Day(users=30, commands=200, seed=9, servers=2, periods=3)
+    day = Day(users=30, commands=200, seed=9, servers=2, periods=3, campaigns=False)
     assert Played(day).waves == Played(day).waves
 
 
 def test_another_seed_gives_another_day() -> None:
-    days = [Day(users=30, commands=200, seed=seed, servers=2, periods=3) for seed in (1, 2)]
+    days = [Day(users=30, commands=200, seed=seed, servers=2, periods=3, campaigns=False) for seed in (1, 2)]
     assert Played(days[0]).waves != Played(days[1]).waves
 
 

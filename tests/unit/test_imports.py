@@ -271,7 +271,8 @@ def test_the_recomputation_shares_no_code_with_the_folds_or_the_writer() -> None
     comparer = {name.rsplit(".", 1)[0] for path in comparers for name in imported(path)}
     ours = {name for name in comparer if name.startswith(("ledger", "projections"))}
     ours -= {f"projections.auditing.reconcile.{path.stem}" for path in comparers}
-    assert ours == {"ledger.operations.audit", "projections.auditing.oracle"}
+    auditor = {f"ledger.operations.{name}" for name in ("audit", "verifying.pay_tables", "verifying.postings")}
+    assert ours == {*auditor, "projections.auditing.oracle"}
 
 
 def test_importing_a_module_reads_no_environment() -> None:

@@ -56,13 +56,14 @@ def as_of(where: str, seen: Seen, least: Mapping[int, int], *, several: bool = F
 # -- statistics ---------------------------------------------------------------------------------------------------
 
 
-def statistics(wallet: Wallet, seen: Seen) -> list[str]:
-    """Each difference between the service's statistics and the books."""
+def statistics(wallet: Wallet, seen: Seen, *, settled: bool = True) -> list[str]:
+    """Each difference between the service's statistics and the books. Not ``settled``: bonuses and commissions that
+    the ledger gives by itself may be missing."""
     where = f"{wallet.user_id}: statistics"
     found: list[str] = []
     for name, key_of, ours in (
         ("games", ("asset", "game"), _games(wallet)),
-        ("totals", ("asset",), _totals(wallet)),
+        ("totals", ("asset",), _possible_totals(wallet, seen["totals"], settled=settled)),
     ):
         theirs = {tuple(row[key] for key in key_of): row for row in seen[name]}
         if list(theirs) != sorted(theirs) or len(theirs) != len(seen[name]):
@@ -115,6 +116,9 @@ def _totals(wallet: Wallet) -> dict[tuple[str, ...], Seen]:
     for grant in wallet.grants.values():
         if not grant.reversed:
             add(grant.asset, "bonuses", grant.amount)
+    for asset in wallet.commission_e9:
+        if amount := wallet.commission(asset):
+            add(asset, "commissions", amount)
     bets: dict[str, list[Bet]] = {}
     for bet in wallet.bets.values():
         if bet.status in ("open", "settled"):
@@ -131,8 +135,40 @@ def _totals(wallet: Wallet) -> dict[tuple[str, ...], Seen]:
                 for name in ("deposits", "withdrawals", "bonuses", "commissions")
             },
         }
-        for asset in sums.keys() | bets.keys()
+        for asset in sums.keys() | bets.keys() | {awaited.asset for awaited in wallet.awaited}
     }
+
+
+def _possible_totals(wallet: Wallet, seen: Sequence[Seen], *, settled: bool) -> dict[tuple[str, ...], Seen]:
+    """The totals, with the bonuses and commissions of ``seen`` where these are possible. How many payments a
+    commission was paid in depends on their order, so only the bounds of that number are known."""
+    ours, theirs = _totals(wallet), {row["asset"]: row for row in seen}
+    for (asset,), row in list(ours.items()):
+        their = theirs.get(asset, {})
+        paid, most = their.get("commissions", _NOTHING), wallet.commission(asset)
+        least, parts = most if settled else 0, wallet.commission_parts[asset]
+        if least <= paid["amount"] <= most and (paid["amount"] > 0) <= paid["count"] <= parts:
+            row["commissions"] = paid
+        granted = their.get("bonuses", _NOTHING)
+        if not settled and (granted["count"], granted["amount"]) in _possible_bonuses(wallet, asset, row["bonuses"]):
+            row["bonuses"] = granted
+        if asset not in theirs and not any(value not in (0, asset, _NOTHING) for value in row.values()):
+            del ours[asset,]
+    return ours
+
+
+_NOTHING: Seen = {"count": 0, "amount": 0}
+
+
+def _possible_bonuses(wallet: Wallet, asset: str, all_but_awaited: Seen) -> set[tuple[int, int]]:
+    count, amount = all_but_awaited["count"], all_but_awaited["amount"]
+    possible = {(count, amount)}
+    if just := wallet.just_granted[asset]:
+        possible.add((count - 1, amount - just))
+    for item in wallet.awaited:
+        if item.asset == asset and not item.arrived:
+            possible |= {(times + 1, total + item.amount) for times, total in possible}
+    return possible
 
 
 # -- lists of one wallet ------------------------------------------------------------------------------------------

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
+
+from demo.books.wagering import Wagering
 
 ACCEPTED = "accepted"
 """The outcome of an accepted command; every other outcome is the code of a problem."""
 
 DAY_US = 86_400_000_000
+E9 = 1_000_000_000
 HORIZON_US = 3_600_000_000
 """Timers due later than this after the last event are not waited for. Chosen: the day uses seconds or tomorrow."""
 
@@ -48,6 +51,20 @@ class Grant:
     left: int
     untouched: bool = True
     reversed: bool = False
+    kind: str = "grant"
+
+
+@dataclass(slots=True)
+class Awaited:
+    """A grant that the ledger gives by itself at a moment that no response names: its place is read later.
+
+    ``arrived``: a bet took from it, so it is among the wallet's grants already, at an unknown place."""
+
+    grant_id: str
+    kind: str
+    asset: str
+    amount: int
+    arrived: bool = False
 
 
 @dataclass(slots=True)
@@ -124,6 +141,7 @@ class Reversible:
     grant_id: str | None
     order_id: str | None
     reversed: bool = False
+    seq: int = 0
 
 
 @dataclass(slots=True)
@@ -165,6 +183,65 @@ class Wallet:
     seq: int = 0
     lines: dict[int, Line] = field(default_factory=dict)
 
+    # Money flows by the rules
+    wagering: dict[str, Wagering] = field(default_factory=dict)
+    just_granted: Counter[str] = field(default_factory=Counter)
+    """Bonuses that the last response caused: the ledger's next events, which a read at its position may lack."""
+    awaited: list[Awaited] = field(default_factory=list)
+    own_grants: Counter[str] = field(default_factory=Counter)
+    requests: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """Withdrawals that were requested on a UTC day and not rejected."""
+    attendance: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """The last UTC day that was claimed, and how many days in a row."""
+    valid_in: set[str] = field(default_factory=set)
+    valid_members: Counter[str] = field(default_factory=Counter)
+    members: Counter[int] = field(default_factory=Counter)
+    """How many members were counted at each level below."""
+    agent_level: int = 0
+    commission_e9: Counter[str] = field(default_factory=Counter)
+    """All commissions, in billionths of a minor unit; only whole units are paid."""
+    commission_parts: Counter[str] = field(default_factory=Counter)
+    commission_in_cash: Counter[str] = field(default_factory=Counter)
+    referrer_coming: str | None = None
+    """The owner of the code that the wallet was opened with, until the ledger sets the referrer."""
+    code: str | None = None
+    """The referral code that the wallet claimed last."""
+    gifts: dict[str, str] = field(default_factory=dict)
+    """Code → claimed, received or refused."""
+
+    def wagering_of(self, asset: str) -> Wagering:
+        """The wagering of one asset."""
+        return self.wagering.setdefault(asset, Wagering())
+
+    def commission(self, asset: str) -> int:
+        """The commissions that are paid or on their way, in whole minor units."""
+        return self.commission_e9[asset] // E9
+
+    def possible_bonus(self, asset: str) -> set[int]:
+        """What a read after the last response may show as bonus."""
+        sums = {self.bonus(asset), self.bonus(asset) - self.just_granted[asset]}
+        for awaited in self.awaited:
+            if awaited.asset == asset and not awaited.arrived:
+                sums |= {amount + awaited.amount for amount in sums}
+        return sums
+
+    def bonus_coming(self, asset: str) -> int:
+        """The awaited bonuses of the asset."""
+        return sum(item.amount for item in self.awaited if item.asset == asset and not item.arrived)
+
+    def awaits(self, asset: str) -> bool:
+        """Whether the place of a bonus is unknown, and so what must still be staked."""
+        return any(item.asset == asset for item in self.awaited)
+
+    def deposited(self, asset: str, day: int | None = None) -> int:
+        """The deposits of the asset that are not reversed: of one UTC day, or all."""
+        return sum(
+            order.amount
+            for order in self.orders.values()
+            if order.kind == "deposit" and order.status == "completed" and order.asset == asset
+            if day is None or order.at_us // DAY_US == day
+        )
+
     def bonus(self, asset: str) -> int:
         """The rest of all grants of the asset."""
         return sum(grant.left for grant in self.grants.values() if grant.asset == asset)
@@ -197,6 +274,7 @@ class Wallet:
             or any(order.status == "pending" for order in self.orders.values())
             or any(adjustment.status == "proposed" for adjustment in self.adjustments.values())
             or any(self.coming.values())
+            or self.awaited
         )
 
 
@@ -215,11 +293,18 @@ def bonus_of_stake(stake: int, cash: int, bonus: int, spend: str) -> int:
     return min(max(stake - before, 0), bonus)
 
 
-def take_bonus(wallet: Wallet, asset: str, amount: int) -> list[tuple[str, int]]:
-    """Take bonus by soonest expiry, then oldest. Returns the amount of each grant used, in that order."""
+def take_bonus(
+    wallet: Wallet, asset: str, amount: int, given: Sequence[Sequence[Any]] | None = None
+) -> list[tuple[str, int]]:
+    """Take bonus by soonest expiry, then oldest; while the place of a grant is unknown, in the ``given`` order.
+    Returns the amount of each grant used, in that order."""
     taken: list[tuple[str, int]] = []
+    order = {grant_id: place for place, (grant_id, _) in enumerate(given or ())}
     grants = [grant for grant in wallet.grants.values() if grant.asset == asset and grant.left]
-    for grant in sorted(grants, key=lambda g: (g.expires_at_us is None, g.expires_at_us or 0, g.seq)):
+    for grant in sorted(
+        grants,
+        key=lambda g: (order.get(g.grant_id, len(order)), g.expires_at_us is None, g.expires_at_us or 0, g.seq),
+    ):
         part = min(grant.left, amount)
         if part:
             grant.left -= part

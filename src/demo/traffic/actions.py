@@ -13,12 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from demo.books.books import Books
-from demo.books.wallets import DAY_US, HORIZON_US, Command, Wallet
+from demo.books.wallets import ACCEPTED, DAY_US, HORIZON_US, Command, Wallet
 from demo.traffic.plan import ANY_SHORTAGE, SURE, UNIT, Day, Fault, Later, Planned, Player, Post, Role, Wager, seeded
 
 FAR_TOO_MUCH = 10**13
 MORE_THAN_A_WALLET = {asset: 10_000 * unit for asset, unit in UNIT.items()}
 """No regular player gets so much, and one operator may adjust it alone."""
+PLAYS_THROUGH = 0.3
+"""How often a player stakes all that the wagering still asks for. Chosen, so that withdrawals are possible."""
 FIRST_DEPOSIT_BONUS = ((100, 20), (300, 60), (1_000, 150), (3_000, 300), (10_000, 600))
 PICKS = ("big", "small", "red", "green", "violet", "7", "home win", "over 2½", "सात")
 OPERATORS = ("ops-asha", "ops-ben", "ops-chidi")
@@ -50,19 +52,24 @@ class Actions:
         self.now = _Progress()
 
     def open(self, player: Player) -> Post:
-        """A new wallet: with a referrer or not, the limits of its role, and often a first deposit."""
+        """A new wallet: with a referrer, a referral code or neither, and the limits of its role."""
         planned: list[Planned] = []
         luck = self.rng.random()
         referrer: str | None = None
-        if self.books.opened and luck < 0.6:
-            referrer = self.books.opened[int(len(self.books.opened) * self.rng.random() ** 2)]
+        code: str | None = None
+        if self.day.campaigns and self.books.money.codes and luck < 0.15:
+            code = self.rng.choice(list(self.books.money.codes))
+        elif self.day.campaigns and luck < 0.17:
+            code = f"{self._unknown_user()}-code"
+        elif self.books.opened and luck < 0.6:
+            referrer = self._referrer()
         elif luck < 0.63:
             referrer = self._unknown_user()
         elif luck < 0.64:
             planned.append(self._wrong("same_wallet", player, "open_wallet", referrer_id=player.user_id))
         elif luck < 0.66:
             planned.append(self._wrong("wallet_not_open", player, "deposit", **self._order("INR", 100)))
-        planned.append(self._plan(player, "open_wallet", referrer_id=referrer))
+        planned.append(self._plan(player, "open_wallet", referrer_id=referrer, referral_code=code))
         match player.role:
             case Role.CAPPED:
                 planned.append(
@@ -73,11 +80,17 @@ class Actions:
                 planned.append(self._plan(player, "set_limits", asset="INR", credit_limit=50_000))
             case Role.CAREFUL:
                 planned.append(self._plan(player, "set_limits", asset="INR", stake_max_per_day=100_000))
+            case _ if self.day.campaigns and self.rng.random() < 0.06:
+                planned.append(self._plan(player, "set_agent_level", level=self.rng.randint(1, 7)))
             case _:
                 pass
-        if self.rng.random() < 0.85 and player.role is not Role.CAPPED:
-            planned.append(self._plan(player, "deposit", **self._order_with_bonus(player, first=True)))
         return self._faulty(Post(tuple(planned), batch=self.rng.random() < 0.5))
+
+    def first_deposit(self, player: Player) -> Post | None:
+        """Most users deposit when they have opened their wallet; its bonus comes by the rules, or with the order."""
+        if self.rng.random() >= 0.85 or player.role is Role.CAPPED or self._wallet(player).status is None:
+            return None
+        return self._one(self._plan(player, "deposit", **self._order_with_bonus(player, first=True)))
 
     def deposit(self, player: Player) -> Post | None:
         """A deposit, sometimes with a bonus; a capped wallet refuses what would pass its cap."""
@@ -92,12 +105,15 @@ class Actions:
         return self._one(self._plan(player, "deposit", may=may, **order))
 
     def bet(self, player: Player) -> Post | None:
-        """A bet on this period; larger than the player's money now and then."""
+        """A bet on this period; larger than the player's money now and then, or all that the wagering asks for."""
         wallet, asset = self._wallet(player), player.asset
         if wallet.status != "open":
             return None
-        limit = wallet.limit(asset)
-        stake = min(self._money(asset, 5, 300), max(wallet.cash[asset] + wallet.bonus(asset), 10))
+        limit, window = wallet.limit(asset), wallet.wagering_of(asset).now()
+        wanted = self._money(asset, 5, 300)
+        if window is not None and window.remaining and self.rng.random() < PLAYS_THROUGH:
+            wanted = window.remaining
+        stake = min(wanted, max(wallet.cash[asset] + wallet.bonus(asset), 10))
         if self.rng.random() < 0.03:
             stake *= 3
         may = SURE if stake <= wallet.cash[asset] + limit.credit_limit else ANY_SHORTAGE
@@ -107,6 +123,10 @@ class Actions:
                 may = frozenset({"stake_max_exceeded"})
             if DAY_US - self.books.clock_us % DAY_US < 60 * SECOND_US:
                 may |= ANY_SHORTAGE | {"stake_max_exceeded"}
+        return self._one(self._bet(player, stake, may))
+
+    def _bet(self, player: Player, stake: int, may: frozenset[str] = SURE) -> Planned:
+        """The bet, and when its result is due: nearly always at the end of this period."""
         bet_id = self._id("b")
         spend = self.rng.choices((None, "cash_first", "bonus_first"), (70, 10, 20))[0]
         planned = self._plan(
@@ -117,13 +137,13 @@ class Actions:
             game="external",
             period=self._period(),
             selection=self.rng.choice(PICKS),
-            asset=asset,
+            asset=player.asset,
             stake=stake,
             spend=spend,
         )
         settled_after = self.rng.choices((0, 1, self.day.periods), (94, 5, 1))[0]
         self.now.wagers.append(Wager(self.now.period + settled_after, player, bet_id))
-        return self._one(planned)
+        return planned
 
     def hold(self, player: Player) -> Post | None:
         """A hold: without an expiry, or expiring in a moment, tomorrow, or in the past."""
@@ -163,34 +183,6 @@ class Actions:
             fields["amount"] = hold.amount + 1
             may = frozenset({"capture_exceeds_hold"})
         return self._one(self._plan(player, kind, may=may, **fields))
-
-    def withdraw(self, player: Player) -> Post | None:
-        """A withdrawal, on which the back office decides some periods later."""
-        if player.role is Role.VISITOR:
-            return None
-        amount = self._part_of_cash(player)
-        if amount is None:
-            return None
-        order = self._order(player.asset, amount)
-        if player.role is Role.CAPPED:
-            return self._one(self._wrong("withdrawal_max_exceeded", player, "request_withdrawal", **order))
-        if self.rng.random() < 0.95:
-            self._later(player, lambda: self.decide_withdrawal(player, order["order_id"]), (1, 4))
-        return self._one(self._plan(player, "request_withdrawal", **order))
-
-    def decide_withdrawal(self, player: Player, order_id: str) -> Post | None:
-        """The back office approves or rejects; a frozen wallet's request it can only reject."""
-        planned: list[Planned] = []
-        approve = self.rng.random() < 0.75
-        if self._wallet(player).status == "frozen":
-            planned.append(self._wrong("wallet_frozen", player, "approve_withdrawal", order_id=order_id))
-            approve = False
-        kind = "approve_withdrawal" if approve else "reject_withdrawal"
-        reason = None if approve else "name does not match the account"
-        planned.append(self._plan(player, kind, order_id=order_id, reason=reason))
-        if self.rng.random() < 0.05:
-            planned.append(self._wrong("already_resolved", player, kind, order_id=order_id, reason="again"))
-        return Post(tuple(planned), actor=self.rng.choice(OPERATORS))
 
     def transfer(self, player: Player) -> Post | None:
         """Money for another user. Some are unknown, closed or at their cap: then the money returns."""
@@ -260,7 +252,8 @@ class Actions:
         return Post((planned,), actor=first)
 
     def reverse(self, player: Player) -> Post | None:
-        """Reverse a deposit, grant or adjustment that is still whole; sometimes try it a second time."""
+        """Reverse a deposit, grant or adjustment that is still whole; sometimes try it a second time. The bonus of a
+        first deposit must be reversed before the deposit."""
         wallet = self._wallet(player)
         if wallet.status != "open" or player.role in (Role.CAPPED, Role.CREDIT):
             return None
@@ -274,6 +267,8 @@ class Actions:
         if not whole:
             return None
         position = self.rng.choice(whole)
+        if _has_bonus(wallet, position):
+            return Post((self._wrong("cannot_reverse", player, "reverse", position=position, reason="too early"),))
         planned = [self._plan(player, "reverse", position=position, reason="posted by mistake")]
         if self.rng.random() < 0.3:
             planned.append(self._wrong("already_resolved", player, "reverse", position=position, reason="again"))
@@ -310,11 +305,14 @@ class Actions:
             return self._one(self._plan(player, "set_limits", asset="INR", stake_max_per_day=stake_max))
         if player.role is Role.REGULAR:
             asset = player.asset
+            amount = self.books.money.of(asset).withdrawal.get("min", 100)
+            by_rules = self.books.money.may_withdraw(wallet, asset, amount, self.books.clock_us)
+            may = frozenset("withdrawal_max_exceeded" if outcome == ACCEPTED else outcome for outcome in by_rules)
             return Post(
                 (
                     self._plan(player, "set_limits", asset=asset, stake_max_per_day=0, withdrawal_max_per_day=0),
                     self._wrong("stake_max_exceeded", player, "place_bet", **self._bet_fields(asset, 100)),
-                    self._wrong("withdrawal_max_exceeded", player, "request_withdrawal", **self._order(asset, 100)),
+                    self._plan(player, "request_withdrawal", may=may, **self._order(asset, amount)),
                     self._plan(
                         player, "set_limits", asset=asset, stake_max_per_day=None, withdrawal_max_per_day=None
                     ),
@@ -334,27 +332,6 @@ class Actions:
             self._wrong("already_resolved", player, "cancel_bet", bet_id=fields["bet_id"]),
         )
         return Post(planned, batch=self.rng.random() < 0.5)
-
-    def leave(self, player: Player) -> Post | None:
-        """A visitor withdraws everything and closes the wallet; refused while money is left."""
-        wallet = self._wallet(player)
-        if player.role is not Role.VISITOR or wallet.status != "open":
-            return None
-        if not wallet.nothing_open():
-            return self._one(self._wrong("wallet_not_empty", player, "close_wallet", reason="leaves"))
-        planned: list[Planned] = []
-        if wallet.cash["INR"]:
-            order = self._order("INR", wallet.cash["INR"])
-            planned += [
-                self._wrong("wallet_not_empty", player, "close_wallet", reason="leaves"),
-                self._plan(player, "request_withdrawal", **order),
-                self._plan(player, "approve_withdrawal", order_id=order["order_id"]),
-            ]
-        planned += [
-            self._plan(player, "close_wallet", reason="leaves"),
-            self._wrong("wallet_closed", player, "place_bet", **self._bet_fields("INR", 100)),
-        ]
-        return Post(tuple(planned), batch=self.rng.random() < 0.5)
 
     def send_again(self, player: Player) -> Post | None:
         """A copy of an old accepted command must be a hit; its id with other fields is refused."""
@@ -385,7 +362,6 @@ class Actions:
             ("unknown_asset", "deposit", self._order("DOGE", 100)),
             ("unknown_game", "place_bet", {**self._bet_fields(asset, 100), "game": "roulette_30s"}),
             ("insufficient_funds", "place_bet", self._bet_fields(asset, FAR_TOO_MUCH)),
-            ("insufficient_funds", "request_withdrawal", self._order(asset, FAR_TOO_MUCH)),
             ("insufficient_funds", "hold", {"hold_id": self._id("h"), "asset": asset, "amount": FAR_TOO_MUCH}),
             (
                 "insufficient_funds",
@@ -404,6 +380,8 @@ class Actions:
                 {"transfer_id": self._id("t"), "to_user_id": player.user_id, "asset": asset, "amount": 100},
             ),
         ]
+        if len(may := self._may_withdraw(player, FAR_TOO_MUCH)) == 1:
+            choices.append((next(iter(may)), "request_withdrawal", self._order(asset, FAR_TOO_MUCH)))
         if wallet.bets:
             bet_id, bet = self.rng.choice(list(wallet.bets.items()))
             code = "bet_cancelled_before" if bet.status == "never" else "bet_id_reused"
@@ -413,8 +391,8 @@ class Actions:
             choices += [("order_id_reused", "deposit", {**self._order(asset, 100), "order_id": order_id})] * 4
             if order.kind == "deposit":
                 choices.append(("order_not_found", "approve_withdrawal", {"order_id": order_id}))
-        if wallet.grants:
-            grant = {"grant_id": self.rng.choice(list(wallet.grants)), "asset": asset, "amount": 100}
+        if own := [grant_id for grant_id in wallet.grants if not grant_id.startswith("~")]:
+            grant = {"grant_id": self.rng.choice(own), "asset": asset, "amount": 100}
             choices += [("grant_id_reused", "grant_bonus", grant)] * 2
         if wallet.holds:
             taken = {"hold_id": self.rng.choice(list(wallet.holds)), "asset": asset, "amount": 1}
@@ -427,8 +405,31 @@ class Actions:
     def _wallet(self, player: Player) -> Wallet:
         return self.books.wallet(player.user_id)
 
+    def _may_withdraw(self, player: Player, amount: int) -> frozenset[str]:
+        """The outcomes of a withdrawal: the rules come before limits and funds."""
+        wallet, asset = self._wallet(player), player.asset
+        may = self.books.money.may_withdraw(wallet, asset, amount, self.books.clock_us)
+        refused = None
+        if wallet.limit(asset).withdrawal_max_per_day == 0:
+            refused = "withdrawal_max_exceeded"
+        elif amount > wallet.cash[asset] + wallet.coming[asset]:
+            refused = "insufficient_funds"
+        elif amount > wallet.cash[asset]:
+            may |= {"insufficient_funds"} if ACCEPTED in may else set()
+        return (may - SURE) | {refused} if refused is not None and ACCEPTED in may else may
+
     def _unknown_user(self) -> str:
         return f"{self.day.tag}unknown{self.rng.randint(1, 50)}"
+
+    def _referrer(self) -> str | None:
+        """One of the users; the first ones more often. Nobody whose wallet may close or is capped, because a
+        commission may arrive at any moment; a closed wallet may be named."""
+        for _ in range(4):
+            user_id = self.books.opened[int(len(self.books.opened) * self.rng.random() ** 2)]
+            role, status = self.role_of[user_id], self.books.wallet(user_id).status
+            if role is not Role.CAPPED and (role is not Role.VISITOR or status == "closed"):
+                return user_id
+        return None
 
     def _receiver(self, player: Player) -> str | None:
         luck = self.rng.random()
@@ -472,12 +473,12 @@ class Actions:
         order = self._order(player.asset, self._money(player.asset, 100, 3_000 if first else 800))
         if player.role in (Role.VISITOR, Role.CAPPED):
             return order
-        if first:
+        if first and not self.books.money.of(player.asset).first_deposit:
             units = order["amount"] // UNIT[player.asset]
             steps = [bonus for least, bonus in FIRST_DEPOSIT_BONUS if units >= least]
             if steps:
                 order["bonus"] = steps[-1] * UNIT[player.asset]
-        elif self.rng.random() < 0.15:
+        elif self.rng.random() < (0.1 if first else 0.15):
             order["bonus"] = max(order["amount"] // 10, 1)
         return order
 
@@ -510,8 +511,8 @@ class Actions:
             self.now.sent.append(planned)
         return planned
 
-    def _wrong(self, code: str, player: Player, kind: str, **fields: object) -> Planned:
-        return self._plan(player, kind, frozenset({code}), **fields)
+    def _wrong(self, refused: str, player: Player, kind: str, /, **fields: object) -> Planned:
+        return self._plan(player, kind, frozenset({refused}), **fields)
 
     def _one(self, planned: Planned) -> Post:
         return self._faulty(Post((planned,)))
@@ -532,3 +533,10 @@ def _lasts(wallet: Wallet, grant_id: str, clock_us: int) -> bool:
     grant = wallet.grants[grant_id]
     ends_at_us = grant.expires_at_us
     return grant.untouched and (ends_at_us is None or ends_at_us > clock_us + HORIZON_US)
+
+
+def _has_bonus(wallet: Wallet, position: str) -> bool:
+    """Whether it is the first deposit, and some of the bonus is left that it got by the rules."""
+    grant, first = wallet.grants.get("~first_deposit:1"), wallet.first_deposit
+    order_id = wallet.reversibles[position].order_id
+    return grant is not None and grant.left > 0 and first is not None and first[0] == order_id

@@ -19,6 +19,8 @@ from demo.traffic.plan import SURE, Planned, Post
 DEPOSIT = 500_000
 """INR 5,000: more than a player loses in a short day."""
 STAKE_MIN, STAKE_MAX = 100, 5_000
+MEMBERS_EACH = 3
+"""How many members each referrer has."""
 MADE_UP = {"block": "made up by stakelog demo; this is no block of TRON"}
 SECOND_US = 1_000_000
 
@@ -56,30 +58,39 @@ class GameTraffic:
         self._legs = legs_of(game.rules)
 
     def openings(self) -> list[Post]:
-        """Each player opens a wallet and deposits."""
-        planned = [
-            planned
+        """Each player opens a wallet and deposits. They are one tree of referrals, in which a wallet is opened after
+        its referrer's."""
+        posts: list[Post] = []
+        first, end = 0, 1
+        while first < len(self.players):
+            opened = [
+                self._plan("open_wallet", self.players[at], **self._referrer(at))
+                for at in range(first, min(end, len(self.players)))
+            ]
+            posts.append(Post(tuple(opened), batch=True))
+            first, end = end, end * MEMBERS_EACH + 1
+        deposits = [
+            self._plan("deposit", user_id, order_id=self._id("o"), asset="INR", amount=DEPOSIT)
             for user_id in self.players
-            for planned in (
-                self._plan("open_wallet", user_id),
-                self._plan("deposit", user_id, order_id=self._id("o"), asset="INR", amount=DEPOSIT),
-            )
         ]
-        return [Post(tuple(planned[at : at + 200]), batch=True) for at in range(0, len(planned), 200)]
+        return [*posts, Post(tuple(deposits), batch=True)]
+
+    def _referrer(self, at: int) -> dict[str, Any]:
+        return {"referrer_id": self.players[(at - 1) // MEMBERS_EACH]} if at else {}
 
     def bets(self, period: Period, count: int, cash: dict[str, int]) -> Post:
         """A batch of bets on the period, each by another player. `cash`: what each player has at least."""
-        bettors = list(self.rng.sample(self.players, min(count, len(self.players))))
-        return Post(tuple(self._bet(user_id, period, cash[user_id]) for user_id in bettors), batch=True)
+        bettors = self.rng.sample(self.players, min(count, len(self.players)))
+        able = [user_id for user_id in bettors if cash[user_id] >= STAKE_MAX]
+        return Post(tuple(self._bet(user_id, period) for user_id in able), batch=True)
 
-    def _bet(self, user_id: str, period: Period, cash: int) -> Planned:
+    def _bet(self, user_id: str, period: Period) -> Planned:
         chosen = self.rng.sample(self._legs, self.rng.choices((1, 2, 3), (75, 15, 10))[0])
         stake = round(math.exp(self.rng.uniform(math.log(STAKE_MIN), math.log(STAKE_MAX))))
-        may = frozenset({ACCEPTED, "period_closed"}) if stake <= cash else frozenset({"insufficient_funds"})
         return self._plan(
             "place_bet",
             user_id,
-            may,
+            frozenset({ACCEPTED, "period_closed"}),
             bet_id=self._id("b"),
             game=self.game.name,
             period=period.name,

@@ -38,7 +38,7 @@ class Role(Enum):
     """The special behaviour of a player, for the whole day."""
 
     REGULAR = "regular"
-    VISITOR = "visitor"  # no bonus, no transfers; leaves for good when the wallet is empty
+    VISITOR = "visitor"  # asks for no bonus, no transfers; leaves for good when the wallet is empty
     CAPPED = "capped"  # balance_max in INR, none at all in GOLD, may not withdraw
     CREDIT = "credit"  # bets below zero
     CAREFUL = "careful"  # stake_max_per_day
@@ -46,7 +46,8 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What to play: about this many commands. `tag` separates the users of two days on one service."""
+    """What to play: about this many commands. `tag` separates the users of two days on one service. `campaigns`:
+    with gifts, referral codes and agent levels."""
 
     users: int
     commands: int
@@ -54,6 +55,7 @@ class Day:
     servers: int = 4
     periods: int = 48
     tag: str = ""
+    campaigns: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ Invariants:
    starts only after all responses of the last one. So the commands of one wallet reach the service in order.
 
 The model: users by Zipf. Bets gather at the end of each period and are settled together. Users open wallets through
-most of the day. The back office decides on withdrawals and proposals some periods later, under other names.
+most of the day. Some periods have a gift for users of the server. The back office decides on withdrawals and on
+proposals some periods later, under other names.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
 from demo.books.books import Books
-from demo.traffic.actions import Actions
+from demo.traffic.campaigns import Campaigns
 from demo.traffic.plan import Day, Fault, Later, Planned, Player, Post, Wager, Wave, players, share_of_period
 
+GIFT_SHARE = 0.4
+"""The share of a server's periods that have a gift. Chosen."""
 ZIPF_EXPONENT = 1.05
 """Chosen: with 3,000 users the busiest tenth places about two thirds of the bets."""
 
 
-class GameServer(Actions):
+class GameServer(Campaigns):
     """One game server's day. The books must have all responses of a wave before the next wave is taken."""
 
     def __init__(self, day: Day, number: int, books: Books) -> None:
@@ -39,6 +42,8 @@ class GameServer(Actions):
             player.user_id: 1 / (rank + 1) ** ZIPF_EXPONENT for player, rank in zip(self.mine, ranks, strict=True)
         }
         self.waiting: deque[Player] = deque(self.mine)
+        self.opening: list[Player] = []
+        """Whose wallet is open, and who may still wait for their referrer."""
         self.opened: list[Player] = []
         self.weights: list[float] = []
         self.quiet: tuple[tuple[Callable[[Player], Post | None], int], ...] = (
@@ -46,7 +51,9 @@ class GameServer(Actions):
             (self.bet, 28),
             (self.hold, 9),
             (self.resolve_hold, 9),
-            (self.withdraw, 9),
+            (self.withdraw, 12),
+            (self.attend, 8),
+            (self.claim_code, 3),
             (self.transfer, 9),
             (self.grant, 6),
             (self.adjust, 3),
@@ -66,6 +73,9 @@ class GameServer(Actions):
             self.now.period, self.now.used = period, 0
             quota = max(round(self.day.commands / self.day.servers * share_of_period(self.day, period)), 4)
             yield from self._openings(quota)
+            if self.day.campaigns and self.rng.random() < GIFT_SHARE:
+                for posts in self.gift():
+                    yield self._wave(posts)
             yield from self._until(round(quota * 0.6), (2, 8), self.quiet)
             yield from self._until(quota, (16, 40), ((self.bet, 1),))
             yield from self._results()
@@ -80,10 +90,19 @@ class GameServer(Actions):
         while self.waiting and len(self.mine) - len(self.waiting) < goal and self.now.used < quota * 0.4:
             coming = [self.waiting.popleft() for _ in range(min(12, len(self.waiting)))]
             yield self._wave([self.open(player) for player in coming])
-            self._welcome(coming)
+            self.opening += coming
+            yield from self._first_deposits()
+        yield from self._first_deposits()
 
-    def _welcome(self, coming: Sequence[Player]) -> None:
-        self.opened.extend(player for player in coming if self.books.wallet(player.user_id).status)
+    def _first_deposits(self) -> Iterator[Wave]:
+        """The first deposits of those whose referrer is known; from now on they take part in everything."""
+        wallet_of = self.books.wallet
+        ready = [player for player in self.opening if wallet_of(player.user_id).referrer_coming is None]
+        self.opening = [player for player in self.opening if player not in ready]
+        if posts := [post for player in ready if (post := self.first_deposit(player)) is not None]:
+            yield self._wave(posts)
+        self.books.welcome(player.user_id for player in ready)
+        self.opened.extend(player for player in ready if wallet_of(player.user_id).status)
         self.weights = list(accumulate(self.weight_of[player.user_id] for player in self.opened))
 
     def _until(

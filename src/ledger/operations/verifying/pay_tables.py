@@ -9,9 +9,11 @@ Invariants:
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
+from itertools import product
 from typing import Any, Final, NamedTuple
 
 from ledger.operations.verifying.postings import Mismatch
@@ -21,6 +23,7 @@ _FACES: Final = "123456"
 _HEX: Final = frozenset("0123456789abcdefABCDEF")
 _RUNS: Final = ("123", "234", "345", "456")
 _LENGTH_OF_RESULT: Final = {"wingo": 1, "trx_wix": 1, "k3": 3, "5d": 5}
+_RESULTS: Final = {"wingo": 10, "trx_wix": 10, "k3": 6**3, "5d": 10**5}
 
 
 class WrongTable(ValueError):
@@ -43,6 +46,10 @@ class PayTables:
         """``forms``: the tables as JSON, by digest. Raises WrongTable."""
         self._known = {digest: _read(digest, form) for digest, form in forms.items()}
         self.missing: set[str] = set()
+
+    def terms_of(self, digest: str) -> Terms | None:
+        """None if the table is not known."""
+        return self._terms.get(digest)
 
     def place(self, rules: str, game: str, stake: int, legs: int, fee: int, before_end_us: int) -> None:
         """Check the fee and the closing time of a placed bet. Raises Mismatch."""
@@ -152,6 +159,53 @@ def _five_d(leg: str, result: str) -> str | None:
     if len(value) == 1:
         return "digit" if int(value) == digit else None
     return value if _half(value, digit >= 5, digit % 2 == 1) else None
+
+
+def average_payout(terms: Terms, selection: str, stake: int) -> tuple[int, int]:
+    """What a bet pays on all results together, and the number of results. Raises Mismatch for a leg that there is
+    not."""
+    legs = selection.split("+")
+    total = 0
+    for leg, part in zip(legs, _parts(stake, len(legs)), strict=True):
+        contract = part - part * terms.fee_bp // 10_000
+        total += sum(contract * terms.odds[won] // 100 * results for won, results in _wins_of(terms.rules, leg))
+    return total, _RESULTS[terms.rules]
+
+
+@lru_cache(maxsize=1_024)
+def _wins_of(rules: str, leg: str) -> tuple[tuple[str, int], ...]:
+    """The kinds of odds that a leg wins, each with the number of results on which it does. Raises Mismatch.
+
+    A leg of 5D depends on one digit, or on the sum of all: one result stands for all that are alike in this."""
+    if rules == "5d" and not leg.startswith("sum:"):
+        alike = [(digit * 5, 10_000) for digit in _DIGITS]
+    elif rules == "5d":
+        alike = [(_with_sum(total), number) for total, number in enumerate(_numbers_by_sum(5))]
+    else:
+        symbols = _FACES if rules == "k3" else _DIGITS
+        alike = [("".join(drawn), 1) for drawn in product(symbols, repeat=_LENGTH_OF_RESULT[rules])]
+    wins = Counter[str]()
+    for result, number in alike:
+        if (won := won_by(rules, leg, result)) is not None:
+            wins[won] += number
+    return tuple(wins.items())
+
+
+def _with_sum(total: int) -> str:
+    """Five digits with this sum."""
+    return "".join(str(min(9, max(0, total - 9 * place))) for place in range(5))
+
+
+def _numbers_by_sum(digits: int) -> list[int]:
+    """How many sequences of so many digits have the sum 0, 1, 2 …"""
+    numbers = [1]
+    for _ in range(digits):
+        longer = [0] * (len(numbers) + 9)
+        for total, number in enumerate(numbers):
+            for digit in range(10):
+                longer[total + digit] += number
+        numbers = longer
+    return numbers
 
 
 def _parts(stake: int, legs: int) -> list[int]:
