@@ -47,9 +47,9 @@ class PayTables:
         self._known = {digest: _read(digest, form) for digest, form in forms.items()}
         self.missing: set[str] = set()
 
-    def terms_of(self, digest: str) -> Terms | None:
+    def table_of(self, digest: str) -> Table | None:
         """None if the table is not known."""
-        return self._terms.get(digest)
+        return self._known.get(digest)
 
     def place(self, rules: str, game: str, stake: int, legs: int, fee: int, before_end_us: int) -> None:
         """Check the fee and the closing time of a placed bet. Raises Mismatch."""
@@ -161,15 +161,15 @@ def _five_d(leg: str, result: str) -> str | None:
     return value if _half(value, digit >= 5, digit % 2 == 1) else None
 
 
-def average_payout(terms: Terms, selection: str, stake: int) -> tuple[int, int]:
+def average_payout(table: Table, selection: str, stake: int) -> tuple[int, int]:
     """What a bet pays on all results together, and the number of results. Raises Mismatch for a leg that there is
     not."""
     legs = selection.split("+")
     total = 0
     for leg, part in zip(legs, _parts(stake, len(legs)), strict=True):
-        contract = part - part * terms.fee_bp // 10_000
-        total += sum(contract * terms.odds[won] // 100 * results for won, results in _wins_of(terms.rules, leg))
-    return total, _RESULTS[terms.rules]
+        contract = part - part * table.fee_bp // 10_000
+        total += sum(contract * table.odds[won] // 100 * results for won, results in _wins_of(table.rules, leg))
+    return total, _RESULTS[table.rules]
 
 
 @lru_cache(maxsize=1_024)
