@@ -17,6 +17,6 @@
 ``compression``      of long responses
 ``browsers``         headers of every response, and CORS
 ``bounds``           on the memory that clients can make this process keep
-``metrics``          of the node and the read model; ``request_metrics``: of requests; ``loop_delay``: of the event loop
+``metrics``          of the node and the read model; ``request_metrics``: of requests; ``loop_delay``: of the loop
 ===================  ================================================================================================
 """
