@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from ledger.core.games.rules import BUILT_IN
 from projections.auditing.oracle import Document
 from unit.fake_reads import FakeReads
 
@@ -122,6 +123,14 @@ def answer(reads: FakeReads, path: str) -> Any:
             return found(reads.orders(cursor), "order")
         case "adjustments", []:
             return found(reads.adjustments(cursor), "adjustment")
+        case "games", []:
+            return {"items": [{"game": game, "rules": None, "length_s": None} for game in BUILT_IN.games]}
+        case "games", [game, "periods"]:
+            return found(reads.periods(game, cursor), "game")
+        case "games", [game, "periods", period]:
+            return found(reads.period(game, period), "period")
+        case "house", []:
+            return found(reads.house(query["asset"], int(query["from_us"]), int(query["to_us"])), "house")
         case "leaderboards", [name]:
             return found(reads.leaderboard(name, query["asset"], int(query["at_us"])), "leaderboard")
         case "orders", [user_id, order_id]:

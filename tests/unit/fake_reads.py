@@ -6,6 +6,7 @@ A test can alter each document, and can let all reads or the reads of one wallet
 import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, timedelta
+from functools import cache
 from typing import Any
 
 from ledger.core.position import partition_of
@@ -19,6 +20,10 @@ from projections.auditing.oracle import (
     owned_code_of,
 )
 from projections.auditing.reconcile.run import Accounts
+from properties import naive_periods
+
+_LATE_US = 4_000_000_000_000_000
+"""A time after every period."""
 
 
 class Records:
@@ -34,6 +39,13 @@ class Records:
         records = self.partitions[partition][from_seq - 1 : to_seq]
         for start in range(0, len(records), 3):
             yield [StoredRecord(record) for record in records[start : start + 3]]
+
+
+@cache
+def _owner_and_time(record: bytes) -> tuple[str, int]:
+    """A record is looked at for every document of every wallet."""
+    event = json.loads(record)
+    return event["user_id"], event["time_us"]
 
 
 class FakeReads:
@@ -62,8 +74,8 @@ class FakeReads:
         partition, seq = self.seq(user_id)
         oracle = WalletOracle(user_id)
         for record in self.partitions[partition][:seq]:
-            event = json.loads(record)
-            if event["user_id"] == user_id and (until_us is None or event["time_us"] <= until_us):
+            owner, time_us = _owner_and_time(record)
+            if owner == user_id and (until_us is None or time_us <= until_us):
                 oracle.apply(record)
         return oracle
 
@@ -144,7 +156,7 @@ class FakeReads:
     ) -> Document | None:
         user_id = stream + code
         partition, seq = self.seq(user_id)
-        records = [record for record in self.partitions[partition][:seq] if json.loads(record)["user_id"] == user_id]
+        records = [record for record in self.partitions[partition][:seq] if _owner_and_time(record)[0] == user_id]
         found = document(code, records)
         if found is not None:
             found = {**found, "as_of": {"position": f"{partition}:{seq}", "lag_ms": 0}}
@@ -191,17 +203,48 @@ class FakeReads:
         board = {"name": name, "asset": asset, "from_us": first_us, "to_us": end_us, "items": items[:200]}
         return self._of_all_users("leaderboard", board)
 
-    def _oracles(self) -> list[WalletOracle]:
-        users = {json.loads(record)["user_id"] for records in self.partitions for record in records}
-        return [self.oracle(user_id) for user_id in sorted(users)]
+    def games(self) -> set[str] | None:
+        return None
 
-    def _of_all_users(self, read: str, document: Document) -> Document | None:
-        self.calls.append((read, ""))
+    def periods(self, game: str, cursor: str | None) -> Document | None:
+        """Page by page; the cursor is the last period of the page before."""
+        found = naive_periods.periods(self._events(), game, _LATE_US)
+        rest = [one for one in found if cursor is None or one["period"] < cursor]
+        page = rest[: self.page]
+        next_cursor = page[-1]["period"] if len(rest) > self.page else None
+        return self._of_all_users("periods", {"items": page, "next_cursor": next_cursor})
+
+    def period(self, game: str, period: str) -> Document | None:
+        found = naive_periods.period(self._events(), game, period, _LATE_US)
+        return None if found is None else self._of_all_users("period", found)
+
+    def house(self, asset: str, from_us: int, to_us: int) -> Document | None:
+        items = naive_periods.house(self._events(), asset, "hour")["items"]
+        wanted = [item for item in items if from_us <= item["from_us"] < to_us]
+        return self._of_all_users("house", {"items": wanted, "warnings": []})
+
+    def _events(self) -> list[Document]:
+        """As far as the reads are."""
+        return [
+            json.loads(record)
+            for records, end in zip(self.partitions, self._ends(), strict=True)
+            for record in records[:end]
+        ]
+
+    def _ends(self) -> list[int]:
         ends = [self.ends.get(partition, len(records)) for partition, records in enumerate(self.partitions)]
         for user_id, seq in self.behind.items():
             partition, _ = self.seq(user_id)
             ends[partition] = min(ends[partition], seq)
-        as_of = {"positions": [f"{partition}:{seq}" for partition, seq in enumerate(ends)], "lag_ms": 0}
+        return ends
+
+    def _oracles(self) -> list[WalletOracle]:
+        users = {_owner_and_time(record)[0] for records in self.partitions for record in records}
+        return [self.oracle(user_id) for user_id in sorted(users)]
+
+    def _of_all_users(self, read: str, document: Document) -> Document | None:
+        self.calls.append((read, ""))
+        as_of = {"positions": [f"{partition}:{seq}" for partition, seq in enumerate(self._ends())], "lag_ms": 0}
         return self.altered(read, "", {**document, "as_of": as_of})
 
 

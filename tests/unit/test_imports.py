@@ -207,7 +207,7 @@ def test_inside_the_api_arrows_go_down_the_layers_only() -> None:
 
 LAYERS_OF_THE_LEDGER = (
     {"core"},
-    {"errors", "files", "histogram", "pacing"},
+    {"errors", "files", "histogram", "pacing", "process_metrics"},
     {"ports", "cluster_ports", "background"},
     {"writer"},
     {"node", "snapshots", "operations"},
@@ -271,7 +271,8 @@ def test_the_recomputation_shares_no_code_with_the_folds_or_the_writer() -> None
     comparer = {name.rsplit(".", 1)[0] for path in comparers for name in imported(path)}
     ours = {name for name in comparer if name.startswith(("ledger", "projections"))}
     ours -= {f"projections.auditing.reconcile.{path.stem}" for path in comparers}
-    assert ours == {"ledger.operations.audit", "projections.auditing.oracle"}
+    auditor = {f"ledger.operations.{name}" for name in ("audit", "verifying.pay_tables", "verifying.postings")}
+    assert ours == {*auditor, "projections.auditing.oracle"}
 
 
 def test_importing_a_module_reads_no_environment() -> None:

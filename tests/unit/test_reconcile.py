@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from ledger.core.games.rules import BUILT_IN
+from ledger.core.games.tables import canonical
 from projections.auditing.oracle import Document, UnknownRecord
+from projections.auditing.reconcile import as_of as reconcile_as_of
 from projections.auditing.reconcile import run as reconcile_module
 from projections.auditing.reconcile import totals as reconcile_totals
 from projections.auditing.reconcile import wallets as reconcile_wallets
@@ -26,14 +29,16 @@ WALLETS = 10
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (reconcile_module, reconcile_wallets, reconcile_totals):
+    for module in (reconcile_module, reconcile_wallets, reconcile_as_of):
         monkeypatch.setattr(module, "_PAUSE_S", 0.001)
 
 
 def run(reads: FakeReads, **options: Any) -> tuple[Reconciled, list[Difference]]:
     differences: list[Difference] = []
     records = options.pop("records", Records(scenario_records()))
-    result = reconcile(records, reads, on_difference=differences.append, wait_s=options.pop("wait_s", 0), **options)
+    tables = {digest: canonical(table) for digest, table in BUILT_IN.tables.items()}
+    options = {"wait_s": 0, "tables": tables, **options}
+    result = reconcile(records, reads, on_difference=differences.append, **options)
     assert result.differences == len(differences)
     return result, differences
 

@@ -6,7 +6,7 @@
 ``service``          what handlers use
 ``gate``             who sends a request, and whether they may
 ``limiter``          rate limits and signed requests
-``requests``         requests and responses on ASGI
+``requests``         requests and responses on ASGI; ``request_id``: the id of each
 ``parameters``       reads paths and queries into Structs
 ``commands``         reads the bodies of commands
 ``bodies``           the bodies of responses; ``identity_bodies``: of logins and clients
@@ -17,6 +17,6 @@
 ``compression``      of long responses
 ``browsers``         headers of every response, and CORS
 ``bounds``           on the memory that clients can make this process keep
-``metrics``          of the node and the read model; ``request_metrics``: of requests
+``metrics``          of the node and the read model; ``request_metrics``: of requests; ``loop_delay``: of the loop
 ===================  ================================================================================================
 """

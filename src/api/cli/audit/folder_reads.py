@@ -9,6 +9,7 @@ import msgspec
 
 from api.cli.audit.sources import CannotAudit
 from api.http.consistency import body_of
+from ledger.core.games.rules import game_no_longer_played
 from ledger.errors import LedgerError
 from ledger.sqlite.folder import READ_MODEL
 from projections.auditing.oracle import Document
@@ -16,6 +17,7 @@ from projections.auditing.reconcile.port import LEADERS
 from projections.auditing.reconcile.run import Accounts, Unreadable
 from projections.models import BY_USER
 from projections.models.accounts import accounts_statement
+from projections.models.house import HOUR_US, Hours
 from projections.reads import statements
 from projections.reads.queries import Found, Reads, at_once
 from projections.storage.port import ReadModelUnavailable
@@ -126,6 +128,19 @@ class FolderReads:
 
     def leaderboard(self, name: str, asset: str, at_us: int) -> Document | None:
         return self._call(lambda reads: reads.leaderboard(name, asset, at_us, LEADERS))
+
+    def games(self) -> None:
+        """A folder has no rules file: every game is read with built-in ones, which change no row."""
+
+    def periods(self, game: str, cursor: str | None) -> Document | None:
+        return self._call(lambda reads: reads.periods(game_no_longer_played(game), _LIMIT, cursor))
+
+    def period(self, game: str, period: str) -> Document | None:
+        return self._call(lambda reads: reads.period(game_no_longer_played(game), period))
+
+    def house(self, asset: str, from_us: int, to_us: int) -> Document | None:
+        hours = Hours(from_us // HOUR_US, to_us // HOUR_US)
+        return self._call(lambda reads: reads.house(asset, hours, None, "hour"))
 
     def accounts(self, partition: int) -> Accounts | None:
         queries = (Query(statements.checkpoints), Query(statements.quarantine), Query(accounts_statement))

@@ -17,7 +17,10 @@ READS: Final = msgspec.structs.replace(RECORDS, statuses=frozenset({429, 503, 50
 _PAGE: Final = 200
 """The contract's largest page."""
 _ABSENT: Final = frozenset(
-    {"wallet_not_found", "order_not_found", "bet_not_found", "hold_not_found", "transfer_not_found"}
+    {
+        *("wallet_not_found", "order_not_found", "bet_not_found", "hold_not_found", "transfer_not_found"),
+        "period_not_found",
+    }
 )
 _ABSENT_CODE: Final = frozenset({"not_found"})
 """Of a gift or a referral code. Of a wallet it would mean that the service does not have the read."""
@@ -97,6 +100,22 @@ class HttpReads:
     def leaderboard(self, name: str, asset: str, at_us: int) -> Document | None:
         query: dict[str, str | int | None] = {"asset": asset, "at_us": at_us, "limit": LEADERS}
         return self._get(with_query(path_of("leaderboards", name), query))
+
+    def games(self) -> set[str] | None:
+        document = self._get(path_of("games"))
+        try:
+            return {str(item["game"]) for item in (document or {})["items"]}
+        except (KeyError, TypeError) as error:
+            raise CannotAudit(f"GET /v1/games of {self._url} is not a list of games: {error!r}") from error
+
+    def periods(self, game: str, cursor: str | None) -> Document | None:
+        return self._page(path_of("games", game, "periods"), cursor)
+
+    def period(self, game: str, period: str) -> Document | None:
+        return self._get(path_of("games", game, "periods", period))
+
+    def house(self, asset: str, from_us: int, to_us: int) -> Document | None:
+        return self._get(with_query(path_of("house"), {"asset": asset, "from_us": from_us, "to_us": to_us}))
 
     def accounts(self, _partition: int) -> None:
         """No route returns them; only a folder has them."""

@@ -15,6 +15,8 @@ from api.cli.audit.sources import (
     failures_reported,
     login_option,
     opened,
+    rules_of,
+    rules_option,
 )
 from api.cli.progress import progress
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from api.cli.audit.http_reads import HttpReads
     from http_client.login import Credentials
     from projections.auditing.oracle import Supply
+    from projections.auditing.reconcile.games import GameReads
     from projections.auditing.reconcile.run import Difference, Reconciled
     from projections.auditing.reconcile.totals import CrossUserReads
 
@@ -51,15 +54,24 @@ _NAMED_MOST: Final = 20
 @click.option(
     "--at-once", type=click.IntRange(1, 64), default=_AT_ONCE, show_default=True, help="Requests at a time."
 )
+@rules_option
 def reconcile(
-    data: Path | None, url: str | None, login: Path | None, users: tuple[str, ...], patience_s: float, at_once: int
+    data: Path | None,
+    url: str | None,
+    login: Path | None,
+    users: tuple[str, ...],
+    patience_s: float,
+    at_once: int,
+    rules_files: tuple[Path, ...],
 ) -> None:
     """Recompute every wallet from the log, and compare the reads with it.
 
     Each difference is named: wallet, read, field, expected and found. Folder and service may be in use: a response
-    is compared with the log at the position of its `as_of`. Without --user the queue of orders and the leaderboards
-    are compared too. In a folder the account totals, the users with rows and the checkpoints are compared as well.
+    is compared with the log at the position of its `as_of`. Without --user the queue of orders, the leaderboards, the
+    periods of games and the house view are compared too. In a folder the account totals, the users with rows and the
+    checkpoints are compared as well.
     """
+    from ledger.operations.verifying.pay_tables import WrongTable
     from projections.auditing.oracle import UnknownRecord
     from projections.auditing.reconcile.run import reconcile as reconcile_reads
 
@@ -79,7 +91,10 @@ def reconcile(
                     on_difference=_print_difference,
                     on_message=lambda text: click.echo(text, err=True),
                     on_progress=report,
+                    tables=rules_of(records, rules_files)[0],
                 )
+            except WrongTable as error:
+                raise CheckFailed(str(error)) from error
             except UnknownRecord as error:
                 raise CheckFailed(f"{error}; `stakelog audit verify` verifies the log itself") from error
         unknown = len(set(users)) - result.wallets - result.unknown_users
@@ -150,6 +165,7 @@ def _print_summary(result: "Reconciled") -> None:
         + (f"; {result.retried} wallets were read again" if result.retried else "")
         + (f"; {len(result.behind)} wallets are behind" if result.behind else "")
         + ("" if result.cross_user is None else _of_cross_user_reads(result.cross_user))
+        + ("" if result.games is None else _of_games(result.games))
     )
 
 
@@ -161,4 +177,20 @@ def _of_cross_user_reads(cross_user: "CrossUserReads") -> str:
         f"; {cross_user.orders} orders in the queue and {cross_user.leaderboards} leaderboards compared"
         + (f", but not {days} days with bets, by asset, before the latest 40" if days else "")
         + (f"; {cross_user.retried} of these were read again" if cross_user.retried else "")
+    )
+
+
+def _of_games(games: "GameReads") -> str:
+    if games.not_compared:
+        return f"; periods and the house could not be compared: {games.not_compared}"
+    edges = len(games.edges_unknown)
+    return (
+        f"; {games.periods} periods and {len(games.hours)} items of the house compared"
+        + (
+            f", but not the periods of {', '.join(games.games_unknown)}: not played now"
+            if games.games_unknown
+            else ""
+        )
+        + (f", but not {edges} expected edges: give the rules files of their pay tables by --rules" if edges else "")
+        + (f"; {games.retried} of these were read again" if games.retried else "")
     )

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from api.cli.forms_of_rules import forms_of_money, forms_of_tables
+
 if TYPE_CHECKING:
     from api.cli.audit.http_records import HttpRecords
     from http_client.login import Credentials
@@ -60,6 +62,47 @@ def source_options(command: _Command) -> _Command:
     return click.option(
         "--data", type=click.Path(path_type=Path), help="The data folder; default STAKELOG_DATA or ./data."
     )(command)
+
+
+def rules_option(command: _Command) -> _Command:
+    """``--rules``."""
+    return click.option(
+        "--rules",
+        "rules_files",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        multiple=True,
+        help="With --url: a rules file (STAKELOG_RULES) that a node had, with the pay tables of bets and the rules "
+        "of money flows; may be repeated. Not needed for the built-in pay tables, nor in a folder, whose log keeps "
+        "both.",
+    )(command)
+
+
+def rules_of(
+    records: "SqliteRecords | HttpRecords", rules_files: tuple[Path, ...]
+) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """The pay tables, and the rules of money flows, as JSON by digest: built in, kept with the log, and of the rules
+    files. Raises CannotAudit, LogUnreadable."""
+    from api.cli.audit.http_records import HttpRecords
+    from api.composition.settings import DEFAULT_ASSETS
+    from ledger.core.games.rules import BUILT_IN, read_rules
+    from ledger.core.money import parse_assets
+    from ledger.core.money_rules import digest_of
+    from ledger.core.rules_file import WrongRules
+
+    of_games, of_money = forms_of_tables(BUILT_IN.tables), forms_of_money({})
+    if not isinstance(records, HttpRecords):
+        of_games |= forms_of_tables(records.tables())
+        of_money |= forms_of_money(records.money_rules())
+    for file in rules_files:
+        try:
+            assets = parse_assets(os.environ.get("STAKELOG_ASSETS", DEFAULT_ASSETS))
+            found = read_rules(file.read_text("utf-8"), assets)
+        except (WrongRules, OSError, ValueError) as error:
+            raise CannotAudit(f"{file} is not a rules file: {error}") from error
+        of_games |= forms_of_tables({game.digest: game.table for game in found.games.values()})
+        if found.money:
+            of_money |= forms_of_money({digest_of(found.money): found.money})
+    return of_games, of_money
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """``stakelog audit verify``: verifies the log."""
 
 import json
-import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -9,18 +8,24 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from api.cli.audit.sources import CannotAudit, CheckFailed, data_folder, failures_reported, opened, source_options
-from api.cli.forms_of_rules import forms_of_money, forms_of_tables
+from api.cli.audit.sources import (
+    CannotAudit,
+    CheckFailed,
+    data_folder,
+    failures_reported,
+    opened,
+    rules_of,
+    rules_option,
+    source_options,
+)
 from api.cli.progress import progress
 
 if TYPE_CHECKING:
-    from api.cli.audit.http_records import HttpRecords
     from api.identity.receipts import PublicKeys
     from ledger.core.record import Head
     from ledger.operations.audit import RecordsFrom, Verified
     from ledger.operations.seals import SealCounts
     from ledger.operations.verifying.anchors import Anchor
-    from ledger.sqlite.readers import SqliteRecords
 
 _SOURCES_SHOWN: Final = 3
 _SHA256: Final = re.compile("[0-9a-f]{64}")
@@ -46,14 +51,7 @@ _SHA256: Final = re.compile("[0-9a-f]{64}")
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Public keys that you trust (the JSON of GET /.well-known/jwks.json), for seals and for --receipt.",
 )
-@click.option(
-    "--rules",
-    "rules_files",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    multiple=True,
-    help="With --url: a rules file (STAKELOG_RULES) that a node had, with the pay tables of bets and the rules of "
-    "money flows; may be repeated. Not needed for the built-in pay tables, nor in a folder, whose log keeps both.",
-)
+@rules_option
 @click.option(
     "--receipt",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -92,7 +90,7 @@ def verify(
         # Read the seals before the log's ends: a seal made during the read may name records after these ends.
         anchors = [*_own_seals(data, records, keys, counts), *(_seals_in(copies, keys, counts) if copies else ())]
         with progress("verifying", "events") as tell:
-            tables, money = _rules(records, rules_files)
+            tables, money = rules_of(records, rules_files)
             try:
                 verified = verify_log(
                     records, published=published, anchors=anchors, tables=tables, money=money, progress=tell
@@ -114,34 +112,6 @@ def verify(
         click.echo(_unchecked(what, "rules of money flows", verified.missing_rules))
     if counts.seals:
         click.echo(_signatures(counts, jwks, keys))
-
-
-def _rules(
-    records: "SqliteRecords | HttpRecords", rules_files: tuple[Path, ...]
-) -> tuple[dict[str, bytes], dict[str, bytes]]:
-    """The pay tables, and the rules of money flows, as JSON by digest: built in, kept with the log, and of the rules
-    files. Raises CannotAudit, LogUnreadable."""
-    from api.cli.audit.http_records import HttpRecords
-    from api.composition.settings import DEFAULT_ASSETS
-    from ledger.core.games.rules import BUILT_IN, read_rules
-    from ledger.core.money import parse_assets
-    from ledger.core.money_rules import digest_of
-    from ledger.core.rules_file import WrongRules
-
-    of_games, of_money = forms_of_tables(BUILT_IN.tables), forms_of_money({})
-    if not isinstance(records, HttpRecords):
-        of_games |= forms_of_tables(records.tables())
-        of_money |= forms_of_money(records.money_rules())
-    for file in rules_files:
-        try:
-            assets = parse_assets(os.environ.get("STAKELOG_ASSETS", DEFAULT_ASSETS))
-            found = read_rules(file.read_text("utf-8"), assets)
-        except (WrongRules, OSError, ValueError) as error:
-            raise CannotAudit(f"{file} is not a rules file: {error}") from error
-        of_games |= forms_of_tables({game.digest: game.table for game in found.games.values()})
-        if found.money:
-            of_money |= forms_of_money({digest_of(found.money): found.money})
-    return of_games, of_money
 
 
 def _unchecked(what: str, kind: str, digests: tuple[str, ...]) -> str:

@@ -11,13 +11,13 @@ member. Invariants:
     stays behind its partition, because it is quarantined, is reported as behind. It is no difference if its documents
     are true at its own position.
 (5) A response that is no document is a difference; the next read follows.
-(6) Memory contains the records of one partition at a time, and for all partitions what the queue and the leaderboards
-    need (``projections.auditing.reconcile.totals``).
+(6) Memory contains the records of one partition at a time, and for all partitions what the reads over all users need
+    (``projections.auditing.reconcile.totals`` and ``games``).
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Final, NamedTuple
 
 import msgspec
@@ -25,6 +25,7 @@ from msgspec import Struct
 
 from ledger.operations.audit import RecordsFrom
 from projections.auditing.oracle import Supply
+from projections.auditing.reconcile.games import GameReads
 from projections.auditing.reconcile.port import Accounts, Difference, Reads, Unreadable, shown
 from projections.auditing.reconcile.records import PartitionRecords, Record, decode
 from projections.auditing.reconcile.streams import compare_streams
@@ -77,6 +78,8 @@ class Reconciled(Struct):
     supply: Supply = msgspec.field(default_factory=Supply)
     cross_user: CrossUserReads | None = None
     """The comparison of queue and leaderboards; None if only some wallets were compared."""
+    games: GameReads | None = None
+    """The comparison of periods and the house; None as well."""
 
     @property
     def ok(self) -> bool:
@@ -93,16 +96,18 @@ def reconcile(
     on_difference: Callable[[Difference], None] = lambda _difference: None,
     on_message: Callable[[str], None] = lambda _text: None,
     on_progress: Callable[[int, int], None] = lambda _done, _all: None,
+    tables: Mapping[str, bytes] | None = None,
 ) -> Reconciled:
-    """Compare every wallet, or ``only`` these.
+    """Compare every wallet, or ``only`` these. ``tables``: the pay tables of games as JSON, by digest.
 
     ``on_difference`` gets each difference after the last attempt, ``on_message`` messages for the operator, and
-    ``on_progress`` the number of compared events and of all events. Raises UnknownRecord, and what ``records`` and
-    ``reads`` raise.
+    ``on_progress`` the number of compared events and of all events. Raises UnknownRecord, WrongTable, and
+    what ``records`` and ``reads`` raise.
     """
     ends = records.ends()
     result = Reconciled(partitions=len(ends))
     cross_user = CrossUserReads(records, len(ends))
+    games = GameReads(records, len(ends), tables or {})
 
     def report(difference: Difference) -> None:
         result.differences += 1
@@ -110,7 +115,7 @@ def reconcile(
 
     done, total = 0, sum(ends)
     for partition, end in enumerate(ends):
-        collectors = () if only else (cross_user.collector(partition),)
+        collectors = () if only else (cross_user.collector(partition), games.collector(partition))
         log = PartitionRecords(records, partition, end, _adding_to(result.supply, end), *collectors)
         result.events += log.first_end
         wallets = [user_id for user_id in log.wallets() if not only or user_id in only]
@@ -141,10 +146,10 @@ def reconcile(
         done = sum(ends[: partition + 1])
         on_progress(done, total)
     if not only:
-        for difference in cross_user.compare(reads):
+        for difference in chain(cross_user.compare(reads), games.compare(reads)):
             report(difference)
-        result.responses += cross_user.responses
-        result.cross_user = cross_user
+        result.responses += cross_user.responses + games.responses
+        result.cross_user, result.games = cross_user, games
     return result
 
 

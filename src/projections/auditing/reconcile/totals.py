@@ -1,21 +1,15 @@
 """Compares the reads over all users, the queues and the leaderboards, with sums over the records.
 
-It shares no code with the folds. A stake counts at the time of its bet, a payout and the net at the time of the
-settlement, a cancelled bet not at all. Users with 0 are left out, ties are ordered by user_id. Days are in UTC, weeks
-are ISO weeks. Invariants:
-(1) Such a response names a position of every partition and is compared with the log as of exactly these positions.
-    Records are only added, never removed, so a response that is older than the records read so far is requested
-    again, a bounded number of times.
-(2) If it stays older, as it does while a user is quarantined, nothing is compared, and the result says so: the rows
-    of the other users are newer than the position that the response names.
-(3) For the queue of orders, the set and the sequence of its orders are compared. Each order is compared with its
+It shares no code with the folds; ``as_of`` says with which records a response is compared. A stake counts at the time
+of its bet, a payout and the net at the time of the settlement, a cancelled bet not at all. Users with 0 are left out,
+ties are ordered by user_id. Days are in UTC, weeks are ISO weeks. Invariants:
+(1) For the queue of orders, the set and the sequence of its orders are compared. Each order is compared with its
     wallet. For the queue of adjustments, also what never changes of each.
-(4) All nine leaderboards of each asset are compared, for the latest days with bets and their weeks and months.
-(5) Memory contains, for all partitions: each order's id, user and time; each proposed adjustment; each open bet; and
+(2) All nine leaderboards of each asset are compared, for the latest days with bets and their weeks and months.
+(3) Memory contains, for all partitions: each order's id, user and time; each proposed adjustment; each open bet; and
     what each user staked, won and netted on each day.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from heapq import nsmallest
@@ -25,20 +19,22 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ledger.operations.audit import RecordsFrom
-from projections.auditing.oracle import Document, UnknownRecord
-from projections.auditing.reconcile.port import LEADERS, Difference, Reads, Unreadable, shown, unequal_fields
-from projections.auditing.reconcile.records import Record, records_after
+from projections.auditing.oracle import Document
+from projections.auditing.reconcile.as_of import (
+    AllPartitions,
+    OlderResponse,
+    decode_data,
+    difference_of,
+    refers_to_nothing,
+)
+from projections.auditing.reconcile.port import LEADERS, Difference, Reads, Unreadable, unequal_fields
+from projections.auditing.reconcile.records import Record
 
 DAYS_MOST: Final = 40  # chosen: a month and the weeks at its ends; 9 leaderboards are read for each day and asset
-_ATTEMPTS: Final = 4
-_PAUSE_S: Final = 0.25
 _MEASURES: Final = ("staked", "won", "net")
 _DAY: Final = timedelta(days=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-
-_decode_data: Final = msgspec.json.Decoder(dict[str, Any]).decode
-
 
 _COLLECTED: Final = (
     "deposited",
@@ -73,10 +69,6 @@ class _Bet(NamedTuple):
     day: datetime
 
 
-class _OlderResponse(Exception):
-    """The response is older than the records read so far."""
-
-
 class _PartitionTotals:
     """Queues and daily sums of one partition's records up to ``end``."""
 
@@ -94,10 +86,9 @@ class _PartitionTotals:
         if event.type not in _COLLECTED:
             return
         try:
-            self._collect(event, event.user_id, _decode_data(event.data))
+            self._collect(event, event.user_id, decode_data(event.data))
         except (msgspec.MsgspecError, KeyError, TypeError, OverflowError) as error:
-            place = f"{self.partition}:{event.seq}"
-            raise UnknownRecord(f"the record {place} refers to something that does not exist: {error!r}") from error
+            raise refers_to_nothing(self.partition, event.seq, error) from error
 
     def _collect(self, event: Record, user_id: str, data: Document) -> None:
         match event.type:
@@ -126,14 +117,11 @@ class _PartitionTotals:
         own[:] = [total + amount for total, amount in zip(own, amounts, strict=True)]
 
 
-class CrossUserReads:
-    """For each partition in turn pass its records to ``collector``; after the last one call ``compare``."""
+class CrossUserReads(AllPartitions[_PartitionTotals]):
+    """The queues and the leaderboards."""
 
     def __init__(self, records: RecordsFrom, partitions: int) -> None:
-        self._records = records
-        self._parts = [_PartitionTotals(partition) for partition in range(partitions)]
-        self.responses = 0
-        self.retried = 0
+        super().__init__(records, [_PartitionTotals(partition) for partition in range(partitions)])
         self.orders = 0
         """Orders in the queue, by the log."""
         self.leaderboards = 0
@@ -141,33 +129,16 @@ class CrossUserReads:
         self.not_compared = ""
         """Why the rest was not compared; "" if all was."""
 
-    def collector(self, partition: int) -> Callable[[Record], None]:
-        return self._parts[partition].collect
-
     def compare(self, reads: Reads) -> Iterator[Difference]:
         """Yield what differs in each attempt. Raises UnknownRecord, and what ``reads`` raises."""
         try:
-            yield from self._differs_each_time(lambda: self._queue("orders", reads.orders))
-            yield from self._differs_each_time(lambda: self._queue("adjustments", reads.adjustments))
+            yield from self.differs_each_time(lambda: self._queue("orders", reads.orders))
+            yield from self.differs_each_time(lambda: self._queue("adjustments", reads.adjustments))
             for name, asset, first, end in self._boards():
                 self.leaderboards += 1
-                yield from self._differs_each_time(lambda: self._board(reads, name, asset, first, end))  # noqa: B023 - it is called at once
-        except _OlderResponse as older:
+                yield from self.differs_each_time(lambda: self._board(reads, name, asset, first, end))  # noqa: B023 - it is called at once
+        except OlderResponse as older:
             self.not_compared = str(older)
-
-    def _differs_each_time(self, once: Callable[[], list[Difference]]) -> list[Difference]:
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                differences = once()
-            except _OlderResponse:
-                if attempt == _ATTEMPTS:
-                    raise
-                time.sleep(_PAUSE_S)
-                continue
-            if not differences:
-                break
-        self.retried += attempt > 1
-        return differences
 
     # --- the queues ----------------------------------------------------------------------------------------------
 
@@ -177,39 +148,39 @@ class CrossUserReads:
         place = ""
         compared = 0
         while True:
-            self.responses += 1
-            try:
-                page = read(cursor)
-            except Unreadable as error:
-                return [_difference(queue, "", place, "a document", f"unreadable: {error}")]
-            if page is None:
-                return [_difference(queue, "", place, "a list", None)]
             if cursor is None:
-                positions = _positions(page, len(self._parts))
-                if positions is None:
-                    return [_difference(queue, "as_of.positions", "", "one of each partition", page.get("as_of"))]
-                if (short := self._reach(positions)) is not None:
-                    return [_difference(queue, "as_of.positions", *short)]
-                place = _place(positions)
+                response = self.response(queue, lambda: read(None))
+                if isinstance(response, Difference):
+                    return [response]
+                page, place = response
                 expected = sorted(self._queued(queue), reverse=True)
                 if queue == "orders":
                     self.orders = len(expected)
+            else:
+                self.responses += 1
+                try:
+                    later = read(cursor)
+                except Unreadable as error:
+                    return [difference_of(queue, "", place, "a document", f"unreadable: {error}")]
+                if later is None:
+                    return [difference_of(queue, "", place, "a list", None)]
+                page = later
             try:
                 found = [tuple(item[name] for name in _MEMBERS[queue]) for item in page["items"]]
                 cursor = page["next_cursor"]
             except (KeyError, TypeError) as error:
-                return [_difference(queue, "", place, "items and next_cursor", f"a page without {error}")]
+                return [difference_of(queue, "", place, "items and next_cursor", f"a page without {error}")]
             for number, one in enumerate(found, compared):
                 wanted = expected[number].members if number < len(expected) else None
                 if one != wanted:
                     whose = self._whose(queue, wanted, one)
-                    return [_difference(queue, f"items[{number}]", place, wanted, one, whose)]
+                    return [difference_of(queue, f"items[{number}]", place, wanted, one, whose)]
             compared += len(found)
             if cursor is None or not found:
                 break
         if compared < len(expected):
             wanted = expected[compared].members
-            return [_difference(queue, f"items[{compared}]", place, wanted, None, wanted[0])]
+            return [difference_of(queue, f"items[{compared}]", place, wanted, None, wanted[0])]
         return []
 
     def _queued(self, queue: str) -> Iterator[_Queued]:
@@ -239,20 +210,12 @@ class CrossUserReads:
     def _board(self, reads: Reads, name: str, asset: str, first: datetime, end: datetime) -> list[Difference]:
         at_us = _us(first)
         read = f"leaderboards/{name}?asset={asset}&at_us={at_us}"
-        self.responses += 1
-        try:
-            response = reads.leaderboard(name, asset, at_us)
-        except Unreadable as error:
-            return [_difference(read, "", "", "a document", f"unreadable: {error}")]
-        if response is None:
-            return [_difference(read, "", "", "a leaderboard", None)]
-        positions = _positions(response, len(self._parts))
-        if positions is None:
-            return [_difference(read, "as_of.positions", "", "one of each partition", response.get("as_of"))]
-        if (short := self._reach(positions)) is not None:
-            return [_difference(read, "as_of.positions", *short)]
+        found = self.response(read, lambda: reads.leaderboard(name, asset, at_us))
+        if isinstance(found, Difference):
+            return [found]
+        response, place = found
         leaders = self._leaders(name, asset, first, end)
-        return list(_unequal_boards(read, _place(positions), _board_of(name, asset, first, end, leaders), response))
+        return list(_unequal_boards(read, place, _board_of(name, asset, first, end, leaders), response))
 
     def _leaders(self, name: str, asset: str, first: datetime, end: datetime) -> list[tuple[int, str]]:
         """The first ``LEADERS`` pairs of value and user."""
@@ -264,44 +227,6 @@ class CrossUserReads:
                     totals[user_id] = totals.get(user_id, 0) + amounts[column]
         ranked = nsmallest(LEADERS, ((-value, user_id) for user_id, value in totals.items() if value))
         return [(-value, user_id) for value, user_id in ranked]
-
-    # --- the log, as of a response ----------------------------------------------------------------------------------
-
-    def _reach(self, positions: Sequence[int]) -> tuple[str, str, str] | None:
-        """Read the records up to exactly these positions. If the log is shorter, return where, the expected and the
-        found value.
-
-        Raises _OlderResponse if later records were already read.
-        """
-        for part, seq in zip(self._parts, positions, strict=True):
-            if seq < part.end:
-                where = f"the reads of all partitions are as of seq {seq} of partition {part.partition}"
-                raise _OlderResponse(
-                    f"{where}, which was read up to {part.end} (behind, or a user is quarantined there)"
-                )
-            for _, event in records_after(self._records, part.partition, part.end, seq):
-                part.collect(event)
-            if part.end < seq:
-                place = f"{part.partition}:{seq}"
-                return place, f"at most seq {part.end}, where the log ends", place
-        return None
-
-
-def _positions(response: Document, partitions: int) -> list[int] | None:
-    """The seq of each partition, in order; None if the response does not name them."""
-    try:
-        positions = [position.split(":") for position in response["as_of"]["positions"]]
-        seqs = {int(partition): int(seq) for partition, seq in positions}
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
-    whole = (
-        len(positions) == partitions and seqs.keys() == set(range(partitions)) and min(seqs.values(), default=0) >= 0
-    )
-    return [seqs[partition] for partition in range(partitions)] if whole else None
-
-
-def _place(positions: Sequence[int]) -> str:
-    return ",".join(f"{partition}:{seq}" for partition, seq in enumerate(positions))
 
 
 def _board_of(name: str, asset: str, first: datetime, end: datetime, leaders: Sequence[tuple[int, str]]) -> Document:
@@ -317,21 +242,15 @@ def _unequal_boards(read: str, place: str, expected: Document, found: Document) 
     try:
         got = {item["user_id"]: item["value"] for item in found["items"]}
     except (KeyError, TypeError) as error:
-        yield _difference(read, "items", place, "items with user_id and value", f"items without {error}")
+        yield difference_of(read, "items", place, "items with user_id and value", f"items without {error}")
         return
     others = [user_id for user_id in got if user_id not in wanted]
     differing = [user_id for user_id in (*wanted, *others) if wanted.get(user_id) != got.get(user_id)]
     for user_id in differing:
-        yield _difference(read, "value", place, wanted.get(user_id), got.get(user_id), str(user_id))
+        yield difference_of(read, "value", place, wanted.get(user_id), got.get(user_id), str(user_id))
     if not differing:
         for field, one, other in unequal_fields("", expected, found):
-            yield _difference(read, field, place, one, other)
-
-
-def _difference(
-    read: str, field: str, place: str, expected: Any, found: Any, user_id: str = "all users"
-) -> Difference:
-    return Difference(user_id, read, field, place, shown(expected), shown(found))
+            yield difference_of(read, field, place, one, other)
 
 
 def _day(time_us: int) -> datetime:
