@@ -13,6 +13,7 @@
 ``json_bodies``      reads the JSON bodies that are no commands
 ``private``          seals the private texts of commands, and shows them to those who may read them
 ``problems``         every problem, from code to status
+``live``             live feeds as server-sent events; ``sockets``: over WebSockets
 ``consistency``      what reads share: ``min_position``, ``as_of``, ETags, "not found"
 ``compression``      of long responses
 ``browsers``         headers of every response, and CORS
