@@ -18,6 +18,7 @@ NAMES = (
     "spread",
     "cost",
     "login",
+    "feeds",
     "games",
     "settlement",
     "commissions",

@@ -67,6 +67,16 @@ class WalletReads(Struct, frozen=True, kw_only=True, tag=True):
     seed: int = 0
 
 
+class Feeds(Struct, frozen=True, kw_only=True, tag=True):
+    """See `feeds.feeds`."""
+
+    port: int
+    connections: int
+    per_s: float
+    limit_s: float
+    tag: str
+
+
 class ReadEach(Struct, frozen=True, kw_only=True, tag=True):
     """See `generator.read_each`."""
 
@@ -205,7 +215,7 @@ class Failed(Struct, frozen=True, tag=True):
 
 
 Load = Bets | OpenWallets | FillPlayers | FillLong | WalletReads | ReadEach | MixedReads | LeaderboardReads
-Followed = HistoryPages | Visible | Distribution | CatchUp
+Followed = HistoryPages | Visible | Distribution | Feeds | CatchUp
 Alone = Commits | CommandLoop | BareSends | Grow | BareLoop | Verification | Folding
 Job = Load | Followed | Arrivals | Alone
 Reply = Done | Failed
@@ -225,7 +235,7 @@ def run(job: Job) -> Done:
             | LeaderboardReads()
         ):
             return Done(_load(job))
-        case HistoryPages() | Visible() | Distribution() | CatchUp():
+        case HistoryPages() | Visible() | Distribution() | Feeds() | CatchUp():
             return Done(_followed(job))
         case Arrivals():
             from bench.load import freshness as following
@@ -315,6 +325,16 @@ def _followed(job: Followed) -> Slice:
                 waits=job.waits,
                 tag=job.tag,
                 seed=job.seed,
+            )
+        case Feeds():
+            from bench.load import feeds
+
+            return feeds.feeds(
+                job.port,
+                connections=job.connections,
+                per_s=job.per_s,
+                limit_s=job.limit_s,
+                tag=job.tag,
             )
         case CatchUp():
             return following.catch_up(job.port)

@@ -156,7 +156,7 @@ def visible(
                         raise BenchError(f"a read with min_position={position} did not include it")
 
             began = perf_counter()
-            await _paced(per_s, (one(post, wallet) for post, wallet in zip(posts, wallets, strict=True)))
+            await paced(per_s, (one(post, wallet) for post, wallet in zip(posts, wallets, strict=True)))
             return slice_of(len(took_s), perf_counter() - began, took_s)
 
     return uvloop.run(run())
@@ -190,7 +190,7 @@ def distribution(port: int, *, per_s: float, limit_s: float, waits: bool, tag: s
                         raise BenchError("a period with bets has no distribution")
 
             began = perf_counter()
-            await _paced(per_s / BETTING, (one(post) for post in posts))
+            await paced(per_s / BETTING, (one(post) for post in posts))
             return slice_of(len(took_s) * BETTING, perf_counter() - began, took_s)
 
     return uvloop.run(run())
@@ -237,7 +237,7 @@ def arrivals(
             watching = asyncio.create_task(watch())
             try:
                 began = perf_counter()
-                await _paced(per_s / ARRIVING, (one(batch) for batch in batches))
+                await paced(per_s / ARRIVING, (one(batch) for batch in batches))
                 ended = perf_counter()
             finally:
                 watching.cancel()
@@ -281,7 +281,7 @@ async def _until_caught_up(connections: Pool, last: Lag) -> None:
         last = await _look(connections)
 
 
-async def _paced(per_s: float, each: Iterable[Coroutine[Any, Any, None]]) -> None:
+async def paced(per_s: float, each: Iterable[Coroutine[Any, Any, None]]) -> None:
     """Begin ``per_s`` of ``each`` a second, at even distances; ends when all have ended. Raises the first's error."""
     began = perf_counter()
     try:

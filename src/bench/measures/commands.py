@@ -28,6 +28,7 @@ from bench.load.bodies import Spread
 from bench.measures import reads as read_measures
 from bench.measures.commissions import commissions
 from bench.measures.cost import LOADS, cost
+from bench.measures.feeds import feeds
 from bench.measures.games import LOADS as GAMES_LOADS
 from bench.measures.games import games
 from bench.measures.grown import grown, sustained
@@ -290,6 +291,7 @@ MEASURES: dict[str, Callable[[Lab], list[Row]]] = {
     "spread": spread,
     "cost": cost,
     "login": login,
+    "feeds": feeds,
     "games": games,
     "settlement": settlement,
     "commissions": commissions,
@@ -314,6 +316,7 @@ def steps(plan: Plan, names: Sequence[str]) -> int:
         "spread": 2 * plan.pairs * len(SPREADS),
         "cost": 2 * plan.pairs * len(LOADS),
         "login": 2 * plan.pairs * len(LOGIN_LOADS),
+        "feeds": 2 * plan.few_pairs,
         "games": 2 * plan.pairs * len(GAMES_LOADS),
         "settlement": 1,
         "commissions": 1,
