@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -281,6 +281,8 @@ class Nothing(Collector):
     def collect(self) -> list[Metric]:
         return []
 
+    pids: ClassVar[dict[str, int]] = {}
+
 
 async def called(cluster: ClusterInMemory, method: str, target: str, body: bytes = b"") -> tuple[int, bytes]:
     """The response of node ``a``, through the application that its server calls."""
@@ -288,9 +290,10 @@ async def called(cluster: ClusterInMemory, method: str, target: str, body: bytes
 
     no_reads: Any = None
     nothing: Any = Nothing()
+    no_feeds: Any = None
     seals = SealFile(Path("seals.ndjson"))
     listening = Listening(internal=True)
-    _, app = build_applications(site.node, no_reads, nothing, "http://a", site.log_view, seals, listening)
+    _, app = build_applications(site.node, no_reads, nothing, "http://a", site.log_view, seals, listening, no_feeds)
     assert app is not None
     path, _, query = target.partition("?")
     scope: Any = {
