@@ -42,6 +42,7 @@ _NEEDS: Final[dict[str, tuple[_Needs, ...]]] = {
     "pgbouncer": (_Needs("pgbouncer", ("/usr/sbin",), "pgbouncer"),),
     "redis": (_Needs("redis-server", (), "redis-server"),),
     "haproxy": (_Needs("haproxy", ("/usr/sbin",), "haproxy"),),
+    "prometheus": (_Needs("prometheus", (), "prometheus"), _Needs("promtool", (), "prometheus")),
     "generators": (
         _Needs("node", (), "nodejs"),
         _Needs("npm", (), "npm"),
@@ -51,7 +52,7 @@ _NEEDS: Final[dict[str, tuple[_Needs, ...]]] = {
 }
 
 NAMES: Final = tuple(_NEEDS)
-"""The servers, the balancer, PgBouncer, the runtimes of the client generators, and what builds the image."""
+"""The servers, the balancer, PgBouncer, Prometheus, runtimes of the client generators, and the image's builders."""
 
 
 def say(text: str) -> None:
@@ -91,9 +92,9 @@ def install(names: Iterable[str]) -> None:
         if not _locked_at_once(lock.fileno()):
             say("Another installation is under way; waiting for it …")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        missing = [
-            needs.package for name in wanted for needs in _NEEDS[name] if find(needs.program, *needs.places) is None
-        ]
+        missing = sorted(
+            {needs.package for name in wanted for needs in _NEEDS[name] if find(needs.program, *needs.places) is None}
+        )
         if missing:
             _apt(missing)
         if "kafka" in wanted:

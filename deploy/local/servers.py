@@ -5,6 +5,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
+from urllib.request import urlopen
 
 from deploy.local.install import kafka_jars, program
 from deploy.local.server import Server, free_port
@@ -188,6 +189,38 @@ default_pool_size = {connections}
     @property
     def url(self) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/stakelog?pgbouncer=1"
+
+
+class Prometheus(Server):
+    """With a configuration that the caller wrote. Its data is in ``folder``."""
+
+    name = "prometheus"
+
+    def __init__(self, configuration: Path) -> None:
+        super().__init__()
+        self._configuration = configuration.absolute()
+
+    def prepare(self) -> None:
+        self.own(self.folder / "data")
+
+    def command(self) -> Sequence[str | Path]:
+        return [
+            program("prometheus"),
+            f"--config.file={self._configuration}",
+            f"--storage.tsdb.path={self.folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+        ]
+
+    def ready(self) -> bool:
+        try:
+            with urlopen(f"{self.url}/-/ready", timeout=5) as response:  # noqa: S310 - our own address
+                return bool(response.status == 200)
+        except OSError:
+            return False
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
 
 class MariaDb(Server):

@@ -97,11 +97,9 @@ def busy_day(seed: int, *, games: bool = False) -> list[Step]:
     moods["deposit"] = moods["deposit"] or 1
     day: list[Step] = [*opening("u1", chance.choice((None, "u2"))), *opening("u2", chance.choice((None, "u1")))]
     if chance.random() < 0.3:
-        owner = chance.choice(("u1", "u2"))
-        day += [
-            Post("local", {"type": "claim_referral_code", "user_id": owner, "code": "k1"}),
-            *opening("u3", None, "k1"),
-        ]
+        claim = Post("local", {"type": "claim_referral_code", "user_id": chance.choice(USERS), "code": "k1"})
+        u3 = opening("u3", None, "k1")
+        day += [*u3, claim] if claim.fields["user_id"] == "u3" else [claim, *u3]
     elif chance.random() < 0.6:
         day += opening("u3", "u1")
     for user_id in ("u1", "u2"):

@@ -227,7 +227,7 @@ MONEY: Final[dict[str, Any]] = {
         "bonus_expires_after_s": 20,
         "wagering": {"deposit": 1, "bonus": 2},
         "withdrawal": {"min": 2, "max": 30, "per_day": 2},
-        "valid_referral": 41,
+        "valid_referral": 60,
         "invitation": [[1, 4], [2, 6]],
         "commission": {
             "mode": "daily",
@@ -240,7 +240,7 @@ MONEY: Final[dict[str, Any]] = {
         "first_deposit": [[3, 7]],
         "attendance": [1, 2],
         "withdrawal": {"per_day": 1},
-        "valid_referral": 3,
+        "valid_referral": 9,
         "commission": {"mode": "per_bet", "rates_e9": [2 * E9 // 3, 1, E9]},
     },
 }
@@ -250,7 +250,7 @@ MONEY_PER_BET: Final[dict[str, Any]] = {
     "INR": {
         "bonus_expires_after_s": 5,
         "invitation": [[1, 4]],
-        "valid_referral": 1,
+        "valid_referral": 45,
         "commission": {"mode": "per_bet", "rates_e9": [E9 // 2, 0, E9], "agents": {"1": []}},
     },
     "GOLD": {"commission": {"mode": "daily", "rates_e9": [E9]}},

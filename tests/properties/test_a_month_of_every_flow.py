@@ -1,7 +1,7 @@
 """A month on a whole node against the reference model: players, agents and operators, with every flow of money.
 
 Nine players in a row refer each other, one of them by a code, so a commission goes up six levels, and past a wallet
-that is closed in the middle of the month; a tenth was referred by nobody that the ledger knows. There are crashes,
+that is closed in the middle of the month; the referrer of a tenth was never opened. There are crashes,
 stops, failed appends, repeated commands and clocks that are set back, as in ``test_ledger_machine``. Each event is
 compared with the model when it is written. At the end of every day all wallets are compared, and every asset must add
 up over all accounts, those of the house included, with nothing in transit. At the end of the month what was earned is
@@ -22,7 +22,7 @@ from ledger.memory.log import MemoryEventLog
 from ledger.operations.audit import verify
 from ledger.writer.requests import WalletRead
 from properties.busy_days import _fields
-from properties.naive_ledger import DAY_US, GAME, Fact
+from properties.naive_ledger import AMOUNT_MAX, DAY_US, GAME, Fact
 from properties.scenarios import Post, book_of_money, seen
 from properties.test_ledger_machine import FAILURES, MemoryMachine
 from unit.given import SECOND_US
@@ -62,6 +62,7 @@ KINDS: Final = {
     "claim_gift": 6,
     "claim_referral_code": 0.3,
 }
+EXTERNAL: Final = {"game": "external", "period": "p", "selection": "s"}
 NEVER: Final = {"writer_opened"}
 """Types of events that no wallet has: a writer on a log of one process does not record that it opened it."""
 
@@ -80,9 +81,14 @@ class Month:
             for _ in range(3):
                 self.machine.the_clock_advances(self.chance.choice((20 * SECOND_US, DAY_US // 5)))
                 self.some_things_happen()
+            if day == DAYS // 3:
+                self.one_player_has_no_room_for_a_share()
             if day == DAYS // 2:
                 self.one_player_leaves()
-            self.the_day_ends()
+            if day == 2 * DAYS // 3:
+                self.one_payee_is_nearly_full()
+            else:
+                self.the_day_ends()
 
     def everyone_joins(self) -> None:
         self.post("open_wallet", "p1")
@@ -131,7 +137,10 @@ class Month:
         fields |= {"asset": self.chance.choice(("INR", "INR", "INR", "GOLD"))} if "asset" in fields else {}
         match kind:
             case "deposit":
-                fields |= {"amount": self.chance.choice((40, 60, 300)), "bonus": self.chance.choice((None, None, 5))}
+                fields |= {
+                    "amount": self.chance.choice((20, 45, 60, 300)),
+                    "bonus": self.chance.choice((None, None, 5)),
+                }
             case "place_game_bet":
                 kind, selection = "place_bet", self.chance.choice(("red", "green+violet", "number:7"))
                 fields |= {"game": GAME, "period": 0, "selection": selection}
@@ -157,6 +166,33 @@ class Month:
 
     def post(self, type_: str, user_id: str, **fields: Any) -> None:
         self.machine.posts_a_command(Post("local", {"type": type_, "user_id": user_id, **fields}))
+
+    def one_player_has_no_room_for_a_share(self) -> None:
+        self.post("create_gift", "gift:full", asset="INR", amount=10, claims=3)
+        for balance_max in (0, None):  # the second claim, with room again, is refused
+            self.post("set_limits", "p11", asset="INR", balance_max=balance_max)
+            self.post("claim_gift", "p11", code="full")
+        assert [fact.data.get("reason") for fact in self.machine.witness.naive.facts["p11"][-2:]] == [
+            "balance_max_exceeded",
+            None,
+        ]
+
+    def one_payee_is_nearly_full(self) -> None:
+        """What it has no room for today it gets with a later commission, once there is room again."""
+        naive = self.machine.witness.naive
+        self.post("set_limits", "p2", asset="INR", balance_max=None)
+        self.post("set_agent_level", "p2", level=0)
+        most = AMOUNT_MAX - naive._owned_or_due("p2", "INR") - 2
+        self.post("adjust", "p2", asset="INR", amount=most, reason="r")
+        self.post("unfreeze_wallet", "p3", reason="r")
+        self.post("set_limits", "p3", asset="INR", balance_max=None, stake_max_per_day=None)
+        self.post("deposit", "p3", order_id="for-the-bet", asset="INR", amount=300)
+        self.post("place_bet", "p3", **EXTERNAL, bet_id="lost", asset="INR", stake=300)
+        self.post("settle_bet", "p3", bet_id="lost", payout=0)
+        self.the_day_ends()
+        paid = [fact for fact in naive.facts["p2"] if fact.type == "commission_paid" and fact.data["asset"] == "INR"]
+        assert paid[-1].data["carried_e9"] > 10 * E9
+        self.post("adjust", "p2", asset="INR", amount=-most, reason="r")
 
     def one_player_leaves(self) -> None:
         self.machine.the_clock_advances(20 * SECOND_US)  # its bonuses expire

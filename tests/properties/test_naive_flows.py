@@ -261,7 +261,7 @@ def test_a_closed_ancestor_gets_nothing_and_is_passed() -> None:
     assert table.paid() == [("u2", 1, 0, 0), ("u1", 2, 18, 0)]
 
 
-def test_a_ring_ends_at_the_member_and_a_wallet_without_referrer_earns_nobody_anything() -> None:
+def test_a_ring_ends_at_the_member_and_the_bets_of_a_wallet_without_referrer_earn_no_commission() -> None:
     table = Table(commission=COMMISSION)
     table.ok("open_wallet", "u1", referrer_id="u2")
     table.ok("open_wallet", "u2", referrer_id="u1")

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -41,6 +42,8 @@ class Service:
         self.internal = ""
         """Where the other nodes reach it, if it has an internal listener: the URL that it advertises."""
         self.process: subprocess.Popen[bytes] | None = None
+        self.program: Sequence[str] = ("-m", "api")
+        """Python's arguments; ``("-c", text)``: the program with a change."""
         self._settings = {f"STAKELOG_{name}": value for name, value in settings.items()}
         self._has_internal = internal or settings.get("LOG", "").startswith("kafka://")
         self._log = data.parent / f"{data.name}.log"
@@ -85,7 +88,7 @@ class Service:
         theirs = self._settings | ({"STAKELOG_INTERNAL": f"127.0.0.1:{internal}"} if self._has_internal else {})
         with self._log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "api", "serve"],
+                [sys.executable, *self.program, "serve"],
                 env=inherited | ours | theirs,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -22,6 +22,7 @@ USERS: Final = [f"player-{number}" for number in range(12)]
 SELECTION: Final = "big+number:7"
 STAKE: Final = 1_001
 WITHIN_S: Final = 60.0
+PAYOUT: Final = sum(paid for _, _, paid in paid_legs("wingo", SELECTION, STAKE, "7"))
 GAME: Final = {"close_ms": 500}
 
 
@@ -45,6 +46,21 @@ def period_of(time_s: float) -> str:
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(int(time_s) // 2 * 2))
 
 
+def open_with_cash(service: Service, user_id: str) -> None:
+    deposit = {"type": "deposit", "command_id": "pay", "order_id": "o", "asset": "INR", "amount": 100_000}
+    for command in ({"type": "open_wallet", "command_id": "open"}, deposit):
+        status, answer = call(service, "POST", "/v1/commands", {**command, "user_id": user_id})
+        assert status == 201, answer
+
+
+def strong_total(service: Service, user_id: str) -> int:
+    """Cash and bonus, as the writer knows them."""
+    status, wallet = call(service, "GET", f"/v1/wallets/{user_id}?consistency=strong")
+    assert status == 200, wallet
+    balance = wallet["balances"]["INR"]
+    return int(balance["cash"]) + int(balance["bonus"])
+
+
 def placed_bets(service: Service) -> str:
     """Every user bets on one period. Returns the period. A slow machine may need several tries."""
     ends_s = time.monotonic() + WITHIN_S
@@ -60,12 +76,14 @@ def placed_bets(service: Service) -> str:
         if all(result["status"] == 201 for result in results):
             return period
         assert {result.get("problem", {}).get("code", "period_closed") for result in results} == {"period_closed"}
+        if any(result["status"] == 201 for result in results):  # those bets end with their period
+            recorded(service, period)
     raise AssertionError("no period took the bets in time")
 
 
-def recorded(service: Service, period: str, command_id: str = "r") -> None:
+def recorded(service: Service, period: str) -> None:
     """The result 7, as soon as it may come."""
-    of_game = {"type": "record_result", "user_id": "game:wingo_2s", "command_id": command_id}
+    of_game = {"type": "record_result", "user_id": "game:wingo_2s", "command_id": f"r-{period}"}
     result = {**of_game, "period": period, "result": "7"}
     ends_s = time.monotonic() + WITHIN_S
     while time.monotonic() < ends_s:
@@ -94,17 +112,7 @@ def test_a_period_is_paid_by_its_own_rules_after_a_kill_and_a_change(tmp_path: P
     service = Service(data, PARTITIONS="4", RULES=rules(tmp_path / "old.json"))
     service.start()
     for user_id in USERS:
-        common = {"user_id": user_id}
-        call(service, "POST", "/v1/commands", {"type": "open_wallet", "command_id": "open", **common})
-        deposit = {
-            "type": "deposit",
-            "command_id": "pay",
-            "order_id": "o",
-            "asset": "INR",
-            "amount": 100_000,
-            **common,
-        }
-        call(service, "POST", "/v1/commands", deposit)
+        open_with_cash(service, user_id)
     off_grid: dict[str, Any] = {
         "type": "place_bet",
         "command_id": "x",
@@ -127,10 +135,9 @@ def test_a_period_is_paid_by_its_own_rules_after_a_kill_and_a_change(tmp_path: P
 
     with Service(data, PARTITIONS="4", RULES=rules(tmp_path / "new.json", fee_bp=0, odds={"big": 100})) as again:
         recorded(again, period)
-        payout = sum(paid for _, _, paid in paid_legs("wingo", SELECTION, STAKE, "7"))
         bets = settled_bets(again, period)
         assert {(bet["status"], bet["payout"], bet["stake"]) for bet in bets if bet["bet_id"] == f"bet-{period}"} == {
-            ("won", payout, STAKE)
+            ("won", PAYOUT, STAKE)
         }
     verified = subprocess.run(
         [sys.executable, "-m", "api", "audit", "verify", "--data", str(data)],
@@ -159,7 +166,6 @@ def test_a_kill_during_a_settlement_under_load_settles_every_bet_once(tmp_path: 
     recorded(service, period)
     service.kill()
     killing.join()
-    payout = sum(paid for _, _, paid in paid_legs("wingo", SELECTION, STAKE, "7"))
     with Service(data, PARTITIONS="4", RULES=rules_file) as again:
         ends_s = time.monotonic() + WITHIN_S
         open_left = 1
@@ -168,9 +174,9 @@ def test_a_kill_during_a_settlement_under_load_settles_every_bet_once(tmp_path: 
             open_left = sum(len(page["items"]) if status == 200 else 1 for status, page in pages)
         for user_id in USERS:
             _, wallet = call(again, "GET", f"/v1/wallets/{user_id}?consistency=strong")
-            loaded = wallet["balances"]["INR"]["cash"] - 10**6 - bets[user_id] * (payout - STAKE)
+            loaded = wallet["balances"]["INR"]["cash"] - 10**6 - bets[user_id] * (PAYOUT - STAKE)
             assert loaded >= 0, f"{user_id}: not every bet was paid"
-            assert loaded < payout, f"{user_id}: a bet was paid twice"
+            assert loaded < PAYOUT, f"{user_id}: a bet was paid twice"
     verified = subprocess.run(
         [sys.executable, "-m", "api", "audit", "verify", "--data", str(data)],
         capture_output=True,
@@ -200,7 +206,7 @@ def many_placed_bets(service: Service) -> tuple[str, Counter[str]]:
             return period, placed
         # Some of them came too late: they end with their period, and the next period is tried.
         if accepted:
-            recorded(service, period, f"r-{period}")
+            recorded(service, period)
     raise AssertionError("no period took the bets in time")
 
 

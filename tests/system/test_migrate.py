@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -31,9 +32,12 @@ from ledger.kafka.address import parse_address
 from ledger.kafka.declarations import DECLARATIONS
 from ledger.kafka.log import TOPIC, open_log
 from ledger.kafka.members import NODES_GROUP
+from ledger.kafka.snapshots import SNAPSHOTS
 from ledger.ports import NewRecord
 from ledger.sqlite.folder import EVENTS, MIGRATED, FolderLock
 from sqlite_log import damage, records_by_partition
+from system import test_games as games
+from system.cluster import NO_READ_MODEL
 from system.service import Service
 from system.test_audit_program import audit, post, some_commands
 from unit.folders import write_log
@@ -84,7 +88,7 @@ async def _without_topics(kafka: Kafka) -> None:
 
 
 async def _topics_of_a_log(admin: AIOKafkaAdminClient) -> list[str]:
-    return [topic for topic in await admin.list_topics() if topic in (TOPIC, DECLARATIONS)]
+    return [topic for topic in await admin.list_topics() if topic in (TOPIC, DECLARATIONS, SNAPSHOTS)]
 
 
 def address(kafka: Kafka) -> str:
@@ -176,6 +180,54 @@ async def test_a_folder_that_was_moved_already_says_so_and_one_that_is_taken_bac
     (data / MIGRATED).unlink()
     with Service(data, PARTITIONS=str(PARTITIONS), ASSETS="INR:2,USDT:6") as service:
         post(service, some_commands(90_000, 10))
+
+
+async def test_a_node_plays_on_with_the_games_and_rules_of_a_moved_folder(cluster: Kafka, tmp_path: Path) -> None:
+    """The node's own rules pay otherwise, and have no money flows."""
+    data, money = tmp_path / "data", {"INR": {"registration": 25}}
+    ours = tmp_path / "ours.json"
+    ours.write_text(json.dumps({"games": {"wingo_2s": games.GAME}, "money": money}))
+    with Service(data, PARTITIONS=str(PARTITIONS), RULES=str(ours)) as service:
+        for user_id in games.USERS:
+            games.open_with_cash(service, user_id)
+        settled = await asyncio.to_thread(games.placed_bets, service)
+        await asyncio.to_thread(games.recorded, service, settled)
+        await asyncio.to_thread(games.settled_bets, service, settled)
+        left_open = await asyncio.to_thread(games.placed_bets, service)
+    done = await migrate(data, cluster)
+    assert done.returncode == 0, done
+
+    theirs = games.rules(tmp_path / "theirs.json", fee_bp=0, odds={"big": 100})
+    log = {"LOG": address(cluster), "READ_MODEL": NO_READ_MODEL}
+    with Service(tmp_path / "node", PARTITIONS=str(PARTITIONS), RULES=theirs, **log) as node:
+        await asyncio.to_thread(games.recorded, node, left_open)
+        new = await asyncio.to_thread(games.placed_bets, node)
+        await asyncio.to_thread(games.recorded, node, new)
+        chains = await until_all_bets_are_settled(cluster)
+        totals = {user_id: games.strong_total(node, user_id) for user_id in games.USERS}
+    records = [json.loads(event) for chain in chains for event in chain.events]
+    bets = [record["data"] | {"of": record["user_id"]} for record in records if record["type"] == "bet_placed"]
+    old, newer = ({bet["rules"] for bet in bets if bet["period"] == period} for period in (left_open, new))
+    assert old != newer
+    payout_by = dict.fromkeys(old, games.PAYOUT) | dict.fromkeys(newer, 501 + 500 * 9)
+    assert Counter(
+        (record["user_id"], record["data"]["bet_id"], record["data"]["payout"])
+        for record in records
+        if record["type"] == "bet_settled"
+    ) == {(bet["of"], bet["bet_id"], payout_by[bet["rules"]]): 1 for bet in bets}
+    for user_id, total in totals.items():
+        won = sum(payout_by[bet["rules"]] - games.STAKE for bet in bets if bet["of"] == user_id)
+        assert total == 25 + 100_000 + won, user_id
+
+
+async def until_all_bets_are_settled(kafka: Kafka) -> list[Judged]:
+    async with asyncio.timeout(60):
+        while True:
+            chains = await in_topic(kafka)
+            types = Counter(json.loads(event)["type"] for chain in chains for event in chain.events)
+            if types["bet_placed"] == types["bet_settled"]:
+                return chains
+            await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("databases", ["postgresql", "mariadb"], indirect=True)

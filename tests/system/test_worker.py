@@ -1,6 +1,8 @@
 """The worker as a process, on a real broker and in real databases: whatever happens to it, the tables are those that
 a fold of the events makes from scratch."""
 
+import json
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -16,6 +18,8 @@ from ledger.kafka.log import TOPIC
 from properties.reads_scenario import Scenario, make_scenario
 from system.kafka_read_side import WITHIN_S, KafkaReadSide, WorkerProcess, fork_of, side_of, until
 from system.on_topic import SILENT_S
+from system.test_monitoring import promtool
+from unit.monitoring import DASHBOARD, alerts
 
 pytestmark = pytest.mark.system
 
@@ -43,6 +47,10 @@ def test_it_folds_old_and_new_events_and_ends_on_sigterm(side: KafkaReadSide) ->
     metrics = worker.page("/metrics")
     assert 'stakelog_worker_lag_records{partition="3"} 0' in metrics
     assert "stakelog_worker_database_retries_total 0" in metrics
+    assert promtool("check", "metrics", text=metrics) == ""
+    watched = set(re.findall(r"stakelog_worker_\w+", json.dumps(DASHBOARD) + str(alerts())))
+    assert watched - set(re.findall(r"^\w+", metrics, re.MULTILINE)) == set(), "all that is watched is exported"
+    assert re.search(r"^process_cpu_seconds_total [1-9.e+-]+", metrics, re.MULTILINE)
     assert worker.stop() == 0
     said = worker.said()
     assert "Traceback" not in said

@@ -11,6 +11,7 @@ A target is sent unchanged: percent-encoded, as in an HTTP request.
 import sqlite3
 from collections.abc import Collection
 from contextlib import closing
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -28,12 +29,14 @@ from api.limits.limits import Limits, Rates
 from api.limits.memory import NoncesInMemory
 from api.limits.signatures import SignedRequests
 from ledger.core.record import EMPTY
+from ledger.histogram import SECONDS, Histogram
 from ledger.operations.seals import SEALS, SealFile
 from ledger.peers.log_view import LogView
 from projections.models import VERSION
 from projections.projecting.partition import PartitionProjector
 from projections.reads.queries import Reads
 from projections.storage.port import Checkpoint, Difference
+from projections.storage.slow import TimedReads
 from projections.storage.sqlite import SqliteReadModelStore
 from projections.storage.sqlite_reader import SqliteReadModel
 from unit.node_in_memory import World
@@ -95,10 +98,12 @@ class InMemoryApi:
         ]
         self.model = SqliteReadModel(self._path)
         node = self.world.node
-        gauges = ReadModelGauges(node, self.model, {"follower": Child("follower", ()), "check": Child("check", ())})
+        durations_s = Histogram(SECONDS)
+        children = {"follower": Child("follower", ()), "check": Child("check", ())}
+        gauges = ReadModelGauges(node, self.model, children, durations_s)
         self.seals.open()
         log_view = LogView(node, self.world.owners, self.world.others) if self._whole is None else self._whole
-        self.reads = Reads(self.model, node, self.world.clock)
+        self.reads = Reads(TimedReads(self.model, inf, durations_s), node, self.world.clock)
         address = "http://127.0.0.1:8080"
         self.app, inside = build_applications(
             node, self.reads, gauges, address, log_view, self.seals, Listening(**self._listeners), self._keys

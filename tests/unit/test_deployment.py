@@ -385,30 +385,6 @@ def test_a_health_check_asks_the_internal_listener_where_there_is_one(
     assert (type(connection), connection.host, connection.port) == asked
 
 
-# --- rules of Prometheus -------------------------------------------------------------------------------------------
-
-
-def rules() -> list[dict[str, Any]]:
-    groups = yaml.safe_load((DEPLOY / "monitoring" / "rules.yaml").read_text())["groups"]
-    return [rule for group in groups for rule in group["rules"]]
-
-
-@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
-def test_an_alert_is_of_metrics_that_there_are_and_says_what_to_do(rule: dict[str, Any]) -> None:
-    assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
-    assert rule["labels"]["severity"] in {"page", "ticket"}
-    assert {"summary", "description"} <= rule["annotations"].keys()
-    assert re.fullmatch(r"\d+[smh]", rule.get("for", "1m"))
-    for opening, closing in ("()", "{}", "[]"):
-        assert rule["expr"].count(opening) == rule["expr"].count(closing)
-    source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
-    names = re.findall(r"stakelog_\w+", rule["expr"])
-    assert names
-    for name in names:
-        declared = re.sub(r"_(total|bucket)$", "", name)
-        assert f'"{declared}"' in source, f"no metric is named {name}"
-
-
 # --- the balancer --------------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from api.cli.logs import handler_for
 from api.composition.settings import SettingsError, read_settings
 from api.http.application import RequestLog
 from api.http.request_id import REQUEST_ID, request_id_of
-from projections.storage.slow import SlowReads
+from ledger.histogram import SECONDS, Histogram
+from projections.storage.slow import TimedReads
 from projections.tables.queries import Query, Rows
 from unit.api_in_memory import InMemoryApi
 
@@ -151,10 +153,12 @@ def balances_of_a_user() -> None:
 
 async def test_a_slow_read_names_its_queries_at_most_once_a_second(caplog: pytest.LogCaptureFixture) -> None:
     queries = [Query(balances_of_a_user)]  # type: ignore[arg-type]
-    slow, quick = SlowReads(Late(), 0.01), SlowReads(Late(), 3_600)  # type: ignore[arg-type]
+    durations_s = Histogram(SECONDS)
+    slow, quick = (TimedReads(Late(), limit_s, durations_s) for limit_s in (0.01, inf))  # type: ignore[arg-type]
     assert await quick.fetch(queries) == [[]]
     assert not caplog.messages
     for _ in range(3):
         assert await slow.fetch(queries) == [[]]
     assert re.fullmatch(r"slow read of the read model: balances_of_a_user took \d+ ms", caplog.messages[0])
     assert len(caplog.messages) == 1
+    assert [number for bound, number in durations_s.buckets() if bound in {"0.01", "+Inf"}] == [0, 4]

@@ -1,18 +1,20 @@
 """What ``/metrics`` tells of a node's work, and that its names are as Prometheus' conventions want them."""
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from prometheus_client import Metric
+from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.http.loop_delay import LoopDelay
 from ledger.errors import LogUnavailable
 from ledger.histogram import Histogram
 from ledger.memory.log import Failure
+from ledger.process_metrics import memory_limit_bytes, register_process
 from unit.api_in_memory import InMemoryApi
 from unit.given import deposit, hold, open_wallet
 
@@ -43,7 +45,7 @@ async def test_every_family_is_named_and_described_as_prometheus_wants_it(client
     found = await metrics(client)
     assert len(found) > 20
     for name, family in found.items():
-        assert re.fullmatch(r"stakelog_[a-z0-9]+(_[a-z0-9]+)*", name), name
+        assert re.fullmatch(r"(stakelog|process)_[a-z0-9]+(_[a-z0-9]+)*", name), name
         assert family.documentation, f"{name} says nothing"
         assert not NOT_BASE.search(name), f"{name} is not in a base unit"
         assert family.type != "unknown", name
@@ -102,3 +104,62 @@ def test_a_histogram_counts_each_value_in_its_bucket_and_in_all_larger_ones() ->
         histogram.count(number)
     assert list(histogram.buckets()) == [("1.0", 2), ("2.5", 4), ("10.0", 5), ("+Inf", 6)]
     assert histogram.sum == 19.5
+
+
+async def test_reads_of_the_read_model_are_timed(client: InMemoryApi) -> None:
+    await client.world.given(open_wallet())
+    await client.fold()
+    name = "stakelog_read_model_query_duration_seconds"
+    before = value(await metrics(client), name, f"{name}_count")
+    await client.get("/v1/wallets/u1")
+    assert value(await metrics(client), name, f"{name}_count") > before
+
+
+async def test_a_scrape_tells_what_the_process_uses_and_may_use(client: InMemoryApi) -> None:
+    found = await metrics(client)
+    used = value(found, "process_resident_memory_bytes", "process_resident_memory_bytes")
+    limit = value(found, "stakelog_memory_limit_bytes", "stakelog_memory_limit_bytes")
+    assert 1_000_000 < used < limit
+    assert value(found, "process_cpu_seconds", "process_cpu_seconds_total") > 0
+
+
+def test_children_are_told_apart_and_one_that_does_not_run_has_no_series() -> None:
+    registry = CollectorRegistry()
+    register_process(registry, {"follower": os.getpid, "check": os.getppid, "gone": lambda: None})
+    text = generate_latest(registry).decode()
+    found = {family.name: family for family in text_string_to_metric_families(text)}
+    for name, sample in (("cpu_seconds", "cpu_seconds_total"), ("resident_memory_bytes", "resident_memory_bytes")):
+        samples = found[f"stakelog_child_process_{name}"].samples
+        assert [one.name for one in samples] == [f"stakelog_child_process_{sample}"] * 2
+        assert [one.labels for one in samples] == [{"process": "follower"}, {"process": "check"}]
+    assert text.count("# TYPE stakelog_child_process_cpu_seconds_total ") == 1
+
+
+@pytest.mark.parametrize(
+    ("membership", "files", "limit"),
+    [
+        ("0::/a/b", {"a/memory.max": "3000", "a/b/memory.max": "max"}, 3_000),
+        ("0::/a/b", {"a/memory.max": "3000", "a/b/memory.max": "2000"}, 2_000),
+        ("0::/unseen", {"memory.max": "4000"}, 4_000),
+        ("1:cpu:/a\n4:memory:/a", {"memory/a/memory.limit_in_bytes": "5000", "cpu/a/memory.max": "1"}, 5_000),
+    ],
+)
+def test_the_memory_limit_is_the_smallest_of_the_control_groups(
+    tmp_path: Path, membership: str, files: dict[str, str], limit: int
+) -> None:
+    for name, text in {
+        "proc/self/cgroup": membership,
+        **{f"groups/{path}": of for path, of in files.items()},
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    assert memory_limit_bytes(tmp_path / "proc", tmp_path / "groups") == limit
+
+
+def test_without_a_limit_the_machine_is_the_limit(tmp_path: Path) -> None:
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert memory_limit_bytes(tmp_path, tmp_path) == pages
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "cgroup").write_text("0::/\n")
+    (tmp_path / "memory.max").write_text(f"{2 * pages}\n")
+    assert memory_limit_bytes(tmp_path, tmp_path) == pages

@@ -1,12 +1,14 @@
 """A worker ends, with the reason, when its web port is taken, its start-up fails or one of its tasks fails."""
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from conformance.memory_cache import MemoryCache
 from ledger.errors import LedgerError
@@ -16,10 +18,11 @@ from projections.live.memory import MemoryLiveFeed
 from projections.projecting.delivery import DeliveryProjector
 from projections.projecting.post_commit import PostCommit
 from projections.projecting.worker import Worker, WorkerOptions
-from projections.projecting.worker_metrics import LagMonitor
+from projections.projecting.worker_metrics import LagMonitor, as_text
 from projections.storage.sqlite import SqliteReadModelStore
 from properties.reads_scenario import Scenario, play_scenario
 from unit.test_delivery import Table, TopicInMemory
+from unit.test_metrics import NOT_BASE
 
 NO_BROKER: Final = "127.0.0.1:9"
 WITHIN_S: Final = 20.0
@@ -78,6 +81,27 @@ def never_started() -> Callable[[], Awaitable[None]]:
 async def test_a_taken_web_port_ends_the_worker_and_is_named(scene: Scene, taken_port: int) -> None:
     with pytest.raises(LedgerError, match=f"127.0.0.1:{taken_port}.*--web-port"):
         await asyncio.wait_for(scene.worker(taken_port).run(scene.stop), WITHIN_S)
+
+
+async def test_a_worker_tells_its_metrics_in_base_units_with_a_text_each(scene: Scene) -> None:
+    await scene.delivery.take(scene.table.everything())
+    monitor = LagMonitor(scene.topic, scene.delivery, lambda: 4)
+    monitor.assigned = {0, 2}
+    await monitor.refresh()
+    found = {family.name: family for family in text_string_to_metric_families(as_text(monitor))}
+    for name, family in found.items():
+        assert re.fullmatch(r"(stakelog_worker|process|stakelog_memory_limit)_[a-z_]+", name), name
+        assert not NOT_BASE.search(name), name
+        assert family.documentation, name
+        assert family.type in {"gauge", "counter"}, name
+    for name in ("seq", "next_offset", "end_offset", "lag_records", "lag_seconds", "forks"):
+        assert [one.labels for one in found[f"stakelog_worker_{name}"].samples] == [
+            {"partition": "0"},
+            {"partition": "2"},
+        ]
+    (retries,) = found["stakelog_worker_database_retries"].samples
+    assert (retries.name, retries.value) == ("stakelog_worker_database_retries_total", 4)
+    assert found["stakelog_worker_events"].samples[0].value > 0
 
 
 async def test_a_failed_start_up_ends_the_worker(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ from ledger.errors import (
     CheckpointAhead,
     LogMisconfigured,
 )
+from ledger.histogram import SECONDS, Histogram
 from ledger.node.node import Node
 from ledger.node.owns_all import NoOtherNodes, OwnsAll
 from ledger.node.ports import OtherNodes, Peers
@@ -58,7 +59,7 @@ from projections.storage.port import (
     address_of,
 )
 from projections.storage.server_reader import ServerReadModel
-from projections.storage.slow import SlowReads
+from projections.storage.slow import TimedReads
 from projections.storage.sqlite import SqliteReadModelStore
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ Checking = NewType("Checking", Child)
 """The process that compares the read model with the log."""
 Children = NewType("Children", tuple[Child, ...])
 """All child processes of the service."""
+ReadDurations = NewType("ReadDurations", Histogram)
+"""How long reads of the read model took, in seconds."""
 
 
 _log = getLogger(__name__)
@@ -116,10 +119,15 @@ class Local(Provider):
         await log_view.close()
 
     @provide
+    def read_durations(self) -> ReadDurations:
+        return ReadDurations(Histogram(SECONDS))
+
+    @provide
     async def reads(
-        self, model: ReadModel, log_view: LogView, clock: Clock, settings: Settings
+        self, model: ReadModel, durations: ReadDurations, log_view: LogView, clock: Clock, settings: Settings
     ) -> AsyncIterator[Reads]:
-        reads = _reads_of(model, log_view, clock, settings)
+        limit_s = settings.slow_query_ms / 1_000 or inf
+        reads = _reads_of(TimedReads(model, limit_s, durations), log_view, clock, settings)
         reads.suspects.refuse = settings.refuse_suspect
         reads.suspects.start()
         yield reads
@@ -215,6 +223,7 @@ class Embedded(Provider):
         node: Node,
         reads: Reads,
         model: ReadModel,
+        durations: ReadDurations,
         log_view: LogView,
         follower: Child,
         check: Checking,
@@ -225,7 +234,7 @@ class Embedded(Provider):
         settings: Settings,
     ) -> Applications:
         children = {"follower": follower, "check": check}
-        gauges = ReadModelGauges(node, model, children, _pooled(model), _counted(reads))
+        gauges = ReadModelGauges(node, model, children, durations, _pooled(model), _counted(reads))
         return _applications(settings, node, reads, gauges, log_view, sealer, access, limiting, keys)
 
 
@@ -321,6 +330,7 @@ class Distributed(Provider):
         node: Node,
         reads: Reads,
         model: ReadModel,
+        durations: ReadDurations,
         log_view: LogView,
         sealer: Sealer,
         access: Access,
@@ -328,7 +338,7 @@ class Distributed(Provider):
         keys: AvailableKeys,
         settings: Settings,
     ) -> Applications:
-        gauges = ReadModelGauges(node, model, {}, _pooled(model), _counted(reads))
+        gauges = ReadModelGauges(node, model, {}, durations, _pooled(model), _counted(reads))
         return _applications(settings, node, reads, gauges, log_view, sealer, access, limiting, keys)
 
 
@@ -406,8 +416,6 @@ def _refuse_gone_log(data: Path) -> None:
 
 
 def _reads_of(model: ReadModel, log_view: LogView, clock: Clock, settings: Settings) -> Reads:
-    if settings.slow_query_ms:
-        model = SlowReads(model, settings.slow_query_ms / 1_000)
     if settings.cache == MEMORY:
         return SharedReads(model, log_view, clock)
     from projections.caching.redis import RedisCache

@@ -7,6 +7,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from time import time_ns
 from typing import Final, NamedTuple, Protocol
 
@@ -23,6 +24,7 @@ from api.limits.limits import Limits
 from ledger.errors import LedgerError
 from ledger.histogram import Histogram
 from ledger.node.node import Node
+from ledger.process_metrics import register_process
 from ledger.writer.requests import Accepted, AnyResponse, Failed, IdReused, OtherGame, Refused
 from projections.caching.cached_reads import CacheCounts
 from projections.models.accounts import AccountTotal
@@ -73,6 +75,7 @@ class Metrics:
         self._registry.register(_RoundCounts(node))
         self._registry.register(_LoopDelays(self.loop_delay))
         self._registry.register(read_model)
+        register_process(self._registry, read_model.pids)
         if limits is not None:
             self._registry.register(_LimitCounts(limits))
         if tokens is not None:
@@ -239,6 +242,9 @@ class ChildProcess(Protocol):
     def up(self) -> bool: ...
 
     @property
+    def pid(self) -> int | None: ...
+
+    @property
     def restarts(self) -> int: ...
 
 
@@ -253,15 +259,19 @@ class ReadModelGauges(Collector):
         node: Node,
         model: ReadModel,
         children: Mapping[str, ChildProcess],
+        durations_s: Histogram,
         pooled: Pooled | None = None,
         cache: Callable[[], CacheCounts] | None = None,
     ) -> None:
-        """``children``: the processes that this one starts, by their names in metrics.
+        """``children``: the processes that this one starts, by their names in metrics. ``durations_s``: how long
+        reads of clients took.
 
         ``pooled``: the model again, if it is in a database server. ``cache``: the cache's counts, if there is one.
         """
         self._node, self._model, self._children = node, model, children
-        self._pooled, self._cache = pooled, cache
+        self._durations_s, self._pooled, self._cache = durations_s, pooled, cache
+        self.pids = {name: partial(_pid_of, child) for name, child in children.items()}
+        """By child: what returns its process id."""
         self._seen: _Seen | None = None
 
     async def look(self) -> None:
@@ -290,12 +300,21 @@ class ReadModelGauges(Collector):
             restarts = CounterMetricFamily(f"stakelog_{name}_restarts", f"Restarts of {child.name}")
             restarts.add_metric([], child.restarts)
             yield restarts
+        yield _histogram(
+            "stakelog_read_model_query_duration_seconds",
+            "Duration of reads of the read model, including the wait for a connection to its database",
+            self._durations_s,
+        )
         if self._pooled is not None:
             yield from _database_gauges(self._pooled.pool, {} if self._seen is None else self._seen.retries)
         if self._cache is not None:
             yield from _cache_gauges(self._cache())
         if self._seen is not None:
             yield from _read_model_gauges(self._seen)
+
+
+def _pid_of(child: ChildProcess) -> int | None:
+    return child.pid
 
 
 def _read_model_gauges(seen: _Seen) -> Iterator[Metric]:

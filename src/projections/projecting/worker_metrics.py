@@ -11,9 +11,13 @@ from time import monotonic, time_ns
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from ledger.errors import LogUnavailable
-from projections.projecting.delivery import DeliveryProjector, PlacedLogReader
+from ledger.process_metrics import register_process
+from projections.projecting.delivery import Counts, DeliveryProjector, PlacedLogReader
 
 _SAMPLES_MAX: Final = 600
 """Samples of a partition's end, one a second: a lag of more than ten minutes may be reported as ten minutes."""
@@ -123,52 +127,81 @@ def as_json(monitor: LagMonitor) -> Any:
 
 
 def as_text(monitor: LagMonitor) -> str:
-    """Everything, in the text format of Prometheus."""
-    return "".join(f"{line}\n" for line in _lines(monitor))
+    """Everything, and what the process uses, in the text format of Prometheus."""
+    registry = CollectorRegistry()
+    registry.register(_WorkerGauges(monitor))
+    register_process(registry, {})
+    return generate_latest(registry).decode()
 
 
-_OF_PARTITIONS: Final = (
-    ("seq", "Seq of the last event in the read model."),
-    ("next_offset", "Offset after the last record that is in the read model or is a fork; -1 while unknown."),
-    ("end_offset", "Offset after the last record of the log; -1 while unknown."),
-    ("records", "Records of the log that are not in the read model yet, including forks."),
-    ("lag_ms", "Age of the oldest record that is not in the read model yet, in milliseconds."),
-    ("forks", "Delivered records that were forks."),
-)
-_NAMES: Final = {"records": "lag_records", "forks": "forks_total"}
-_COUNTED: Final = (
-    ("batches", "Committed transactions."),
-    ("events", "Folded events."),
-    ("fold_s", "Seconds spent in folds."),
-    ("store_s", "Seconds spent in transactions."),
-    ("overtaken", "Transactions rolled back because another worker was faster."),
-    ("skipped", "Delivered records that were already in the read model."),
-    ("gaps", "How often undelivered records were read from the log."),
-)
-_RETRIES: Final = "Transactions rolled back by the database (deadlock or serialization failure) and retried."
-_SECONDS: Final = {"fold_s": "fold_seconds", "store_s": "store_seconds"}
+class _WorkerGauges(Collector):
+    def __init__(self, monitor: LagMonitor) -> None:
+        self._monitor = monitor
 
-
-def _lines(monitor: LagMonitor) -> Iterator[str]:
-    lags = monitor.lags()
-    for field, text in _OF_PARTITIONS:
-        name = f"stakelog_worker_{_NAMES.get(field, field)}"
-        yield f"# HELP {name} {text}"
-        yield f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}"
-        for lag in lags:
-            yield f'{name}{{partition="{lag.partition}"}} {getattr(lag, field)}'
-    counts = monitor.delivery.counts
-    values = [(field, text, getattr(counts, field)) for field, text in _COUNTED]
-    values.append(
-        (
-            "database_retries",
-            "Transactions rolled back by the database (deadlock or serialization failure) and retried.",
-            monitor.retries(),
+    def collect(self) -> Iterator[Metric]:
+        lags, delivery = self._monitor.lags(), self._monitor.delivery
+        for name, text, of_lag in _OF_PARTITIONS:
+            gauge = GaugeMetricFamily(name, text, labels=["partition"])
+            for lag in lags:
+                gauge.add_metric([str(lag.partition)], of_lag(lag))
+            yield gauge
+        forks = CounterMetricFamily(
+            "stakelog_worker_forks", "Delivered records that were forks", labels=["partition"]
         )
-    )
-    for field, text, value in values:
-        name = f"stakelog_worker_{_SECONDS.get(field, field)}_total"
-        yield from (f"# HELP {name} {text}", f"# TYPE {name} counter", f"{name} {value}")
-    yield "# HELP stakelog_worker_waiting 1 while the worker waits for the database, the log or a rebuild."
-    yield "# TYPE stakelog_worker_waiting gauge"
-    yield f"stakelog_worker_waiting {int(monitor.delivery.waiting)}"
+        for lag in lags:
+            forks.add_metric([str(lag.partition)], lag.forks)
+        yield forks
+        for name, text, of_counts in _COUNTED:
+            yield CounterMetricFamily(name, text, value=of_counts(delivery.counts))
+        yield CounterMetricFamily(
+            "stakelog_worker_database_retries",
+            "Transactions rolled back by the database (deadlock or serialization failure) and retried",
+            value=self._monitor.retries(),
+        )
+        yield GaugeMetricFamily(
+            "stakelog_worker_waiting",
+            "1 while the worker waits for the database, the log or a rebuild",
+            value=float(delivery.waiting),
+        )
+
+
+_OF_PARTITIONS: Final[tuple[tuple[str, str, Callable[[PartitionLag], float]], ...]] = (
+    ("stakelog_worker_seq", "Seq of the last event in the read model", lambda lag: lag.seq),
+    (
+        "stakelog_worker_next_offset",
+        "Offset after the last record that is in the read model or is a fork; -1 while unknown",
+        lambda lag: lag.next_offset,
+    ),
+    (
+        "stakelog_worker_end_offset",
+        "Offset after the last record of the log; -1 while unknown",
+        lambda lag: lag.end_offset,
+    ),
+    (
+        "stakelog_worker_lag_records",
+        "Records of the log that are not in the read model yet, including forks",
+        lambda lag: lag.records,
+    ),
+    (
+        "stakelog_worker_lag_seconds",
+        "Age of the oldest record that is not in the read model yet",
+        lambda lag: lag.lag_ms / 1_000,
+    ),
+)
+_COUNTED: Final[tuple[tuple[str, str, Callable[[Counts], float]], ...]] = (
+    ("stakelog_worker_batches", "Committed transactions", lambda counts: counts.batches),
+    ("stakelog_worker_events", "Folded events", lambda counts: counts.events),
+    ("stakelog_worker_fold_seconds", "Seconds spent in folds", lambda counts: counts.fold_s),
+    ("stakelog_worker_store_seconds", "Seconds spent in transactions", lambda counts: counts.store_s),
+    (
+        "stakelog_worker_overtaken",
+        "Transactions rolled back because another worker was faster",
+        lambda counts: counts.overtaken,
+    ),
+    (
+        "stakelog_worker_skipped",
+        "Delivered records that were already in the read model",
+        lambda counts: counts.skipped,
+    ),
+    ("stakelog_worker_gaps", "How often undelivered records were read from the log", lambda counts: counts.gaps),
+)

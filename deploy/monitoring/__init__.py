@@ -1,0 +1,1 @@
+"""What watches a ledger: Prometheus rules and a Grafana dashboard."""
