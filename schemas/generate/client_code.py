@@ -32,7 +32,15 @@ _KEEPS_NULL: Final = {"SetLimits"}
 _BY_THE_CLIENT: Final = {"min_position", "timeout_ms", "If-None-Match"}
 """Parameters of reads that the client sends by itself, or does not need."""
 
-_NOT_GENERATED: Final = {"getEvents", "getEvent", "getCommand", "getMetrics", "getSchema", "getOAuthMetadata"}
+_NOT_GENERATED: Final = {
+    "getEvents",
+    "getEvent",
+    "getCommand",
+    "getMetrics",
+    "getSchema",
+    "getOAuthMetadata",
+    "getLive",
+}
 """Reads that are written by hand, or that no client of the ledger needs."""
 
 _RETRIED: Final = {408, 429}

@@ -185,5 +185,12 @@ def _operation() -> dict[str, Any]:
         "ready": {"status": "ready"},
         "not_ready": {"status": "not_ready", "reasons": ["the clock is more than 1 s behind the log's last event"]},
         "metrics": "stakelog_ready 1.0\n",
+        "live": (
+            "retry: 1000\n\nid: f12f3c4a~42.9c0b11d2\nevent: balance\n"
+            'data: {"user_id":"player-15","status":"open","opened_at_us":1795438800000000,"referrer_id":null,'
+            '"balances":{"INR":{"cash":9500,"bonus":0,"held":0,"available":9500,"withdrawable":9500}},"limits":{},'
+            '"first_deposit":null,"as_of":{"position":"3:42","lag_ms":0}}\n\n'
+            'event: dropped\ndata: {"reason":"token_expired"}\n\n'
+        ),
         "schema": {"openapi": "3.1.0", "info": {"title": "stakelog", "version": "1"}, "paths": {}},
     }

@@ -13,6 +13,7 @@
 ``ports``       what the ledger needs of the outside; ``cluster_ports``: what it needs beside other nodes
 ``background``  the tasks that run beside everything else
 ``pacing``      pauses between attempts, and how often a warning is repeated
+``histogram``   counts values by size, for metrics
 ``files``       what all files of a ledger need of the disk
 ``histogram``   counts of values in buckets; ``process_metrics``: CPU and memory of the processes
 ``errors``      every way in which the outside can fail

@@ -17,7 +17,13 @@ from sqlalchemy.dialects import sqlite
 
 from projections.models import ROW_TYPES, adjustments, orders
 from projections.models.adjustments import AdjustmentRow
-from projections.models.bets import BetRow, bet_statement, bets_statement
+from projections.models.bets import (
+    BetRow,
+    bet_statement,
+    bets_statement,
+    placed_after_statement,
+    settled_after_statement,
+)
 from projections.models.grants import GrantRow, grants_statement
 from projections.models.history import HistoryRow, balances_at_statement, balances_statement, history_statement
 from projections.models.holds import HoldRow, hold_statement, holds_statement
@@ -29,6 +35,7 @@ from projections.models.periods import (
     PeriodRow,
     SelectionRow,
     distribution_statement,
+    outcomes_statement,
     period_statement,
     periods_statement,
 )
@@ -93,6 +100,7 @@ ASKED: Final[list[tuple[Builder, frozenset[str]]]] = [
     *((periods_statement, conditions | {"summed"}) for conditions in some(("after",))),
     *((house_statement, frozenset({by, "summed", *only})) for by in ("hour", "day") for only in ((), ("game",))),
     *((builder, frozenset({"summed"})) for builder in (period_statement, distribution_statement)),
+    (settled_after_statement, frozenset({"few"})),
     *((holds_statement, conditions) for conditions in some(("after",))),
     *(
         (builder, NONE)
@@ -105,6 +113,8 @@ ASKED: Final[list[tuple[Builder, frozenset[str]]]] = [
             balances_at_statement,
             balances_statement,
             bet_statement,
+            placed_after_statement,
+            outcomes_statement,
             hold_statement,
             transfer_statement,
             order_statement,
@@ -113,10 +123,10 @@ ASKED: Final[list[tuple[Builder, frozenset[str]]]] = [
         )
     ),
 ]
-SORTED: Final = frozenset({"summed", "left", "staked", "won", "net", "gained", "lost", "prefix", "users=3"})
-"""Conditions whose rows may be sorted in memory: few rows change while a client pages; a leaderboard sorts all its
-users; the few rows of periods are added up; the wallets of a prefix are found by their names and sorted by their
-times."""
+SORTED: Final = frozenset({"summed", "few", "left", "staked", "won", "net", "gained", "lost", "prefix", "users=3"})
+"""Conditions whose rows may be sorted in memory: few rows change while a client pages, or is away; a leaderboard
+sorts all its users; the few rows of periods are added up; the wallets of a prefix are found by their names and
+sorted by their times."""
 OF_ALL_USERS: Final = (leaders_statement, has_begun_statement, movers_statement)
 """These read the standings of all users."""
 
@@ -308,3 +318,8 @@ def test_a_balance_at_a_time_looks_once_for_the_last_line_of_each_asset(database
     (step,) = [step for step in plan(database, balances_at_statement, NONE) if "history" in step]
     assert KEY_OF_HISTORY in step, step
     assert "time_us<?" in step, step
+
+
+@pytest.mark.parametrize("builder", [placed_after_statement, settled_after_statement])
+def test_what_a_live_feed_lacks_is_found_by_the_index_of_bets(database: sqlite3.Connection, builder: Builder) -> None:
+    assert "bet_by_time" in plan(database, builder, NONE)[0]

@@ -22,6 +22,7 @@ import msgspec
 from api.composition.application import Listening, build_applications
 from api.composition.child_process import Child
 from api.http.application import Rim
+from api.http.consistency import body_of
 from api.http.limiter import Limiter
 from api.http.metrics import ReadModelGauges
 from api.identity.keys import Keys
@@ -32,6 +33,8 @@ from ledger.core.record import EMPTY
 from ledger.histogram import SECONDS, Histogram
 from ledger.operations.seals import SEALS, SealFile
 from ledger.peers.log_view import LogView
+from projections.live.hub import Hub
+from projections.live.tail import LogTail
 from projections.models import VERSION
 from projections.projecting.partition import PartitionProjector
 from projections.reads.queries import Reads
@@ -105,8 +108,18 @@ class InMemoryApi:
         log_view = LogView(node, self.world.owners, self.world.others) if self._whole is None else self._whole
         self.reads = Reads(TimedReads(self.model, inf, durations_s), node, self.world.clock)
         address = "http://127.0.0.1:8080"
+        tail = LogTail(self.model, self._partitions, node.end, node.records)
+        self.hub = Hub(self.model, self.reads, body_of, tail.run, feeds_max=10, feeds_of_user_max=3)
         self.app, inside = build_applications(
-            node, self.reads, gauges, address, log_view, self.seals, Listening(**self._listeners), self._keys
+            node,
+            self.reads,
+            gauges,
+            address,
+            log_view,
+            self.seals,
+            Listening(**self._listeners),
+            self.hub,
+            self._keys,
         )
         if inside is not None:
             self.inside = inside
@@ -115,6 +128,7 @@ class InMemoryApi:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.hub.stop()
         await self.model.close()
         await self.store.close()
         await self.world.stop()
@@ -164,8 +178,11 @@ class InMemoryApi:
         }
         sent: list[Any] = []
 
+        parts: list[Any] = [{"type": "http.request", "body": body, "more_body": False}]
+
         async def receive() -> Any:
-            return {"type": "http.request", "body": body, "more_body": False}
+            # Then the client is gone, so that a response that lasts ends.
+            return parts.pop() if parts else {"type": "http.disconnect"}
 
         async def send(message: Any) -> None:
             sent.append(message)

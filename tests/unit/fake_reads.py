@@ -6,6 +6,7 @@ A test can alter each document, and can let all reads or the reads of one wallet
 import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, timedelta
+from functools import cache
 from typing import Any
 
 from ledger.core.position import partition_of
@@ -40,6 +41,13 @@ class Records:
             yield [StoredRecord(record) for record in records[start : start + 3]]
 
 
+@cache
+def _owner_and_time(record: bytes) -> tuple[str, int]:
+    """A record is looked at for every document of every wallet."""
+    event = json.loads(record)
+    return event["user_id"], event["time_us"]
+
+
 class FakeReads:
     """``Reads`` that agree with ``partitions`` unless a test alters them."""
 
@@ -66,8 +74,8 @@ class FakeReads:
         partition, seq = self.seq(user_id)
         oracle = WalletOracle(user_id)
         for record in self.partitions[partition][:seq]:
-            event = json.loads(record)
-            if event["user_id"] == user_id and (until_us is None or event["time_us"] <= until_us):
+            owner, time_us = _owner_and_time(record)
+            if owner == user_id and (until_us is None or time_us <= until_us):
                 oracle.apply(record)
         return oracle
 
@@ -148,7 +156,7 @@ class FakeReads:
     ) -> Document | None:
         user_id = stream + code
         partition, seq = self.seq(user_id)
-        records = [record for record in self.partitions[partition][:seq] if json.loads(record)["user_id"] == user_id]
+        records = [record for record in self.partitions[partition][:seq] if _owner_and_time(record)[0] == user_id]
         found = document(code, records)
         if found is not None:
             found = {**found, "as_of": {"position": f"{partition}:{seq}", "lag_ms": 0}}
@@ -231,7 +239,7 @@ class FakeReads:
         return ends
 
     def _oracles(self) -> list[WalletOracle]:
-        users = {json.loads(record)["user_id"] for records in self.partitions for record in records}
+        users = {_owner_and_time(record)[0] for records in self.partitions for record in records}
         return [self.oracle(user_id) for user_id in sorted(users)]
 
     def _of_all_users(self, read: str, document: Document) -> Document | None:

@@ -86,6 +86,10 @@ class Neighbours:
         self._tasks: set[asyncio.Task[None]] = set()
         self._local: LocalWriters | None = None
 
+    @property
+    def waiting(self) -> int:
+        return len(self._tasks)
+
     def bind(self, local: LocalWriters) -> None:
         self._local = local
 

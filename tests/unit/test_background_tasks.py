@@ -30,12 +30,13 @@ TASKS: Final = {
         *("save-", "server", "shared-read", "source-page", "stop", "worker-confirm", "worker-stop", "worker-watch"),
     },
     "keep": {
+        *("live-feeds", "live-feeds-changes", "live-feeds-tend"),
         *("child-", "copies-of-seals", "follow-ups", "follow-ups-", "forwarding-retry", "loop-delay", "rate-limits"),
         *("revocations", "seals", "signing-keys", "snapshots", "standby-follow-ups", "suspect-reads", "tls-reload"),
         "unsettled",
     },
     "start": {
-        *("checkpoints", "child-output", "ends", "forwarding", "kafka-abandon"),
+        *("checkpoints", "child-output", "ends", "forwarding", "kafka-abandon", "live-feed-client"),
         *(
             "open-",
             "owners-addresses",

@@ -214,7 +214,7 @@ def test_every_member_of_every_document_is_described() -> None:
         )
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__module__ == module.__name__
-        if not issubclass(kind, Row)
+        if not issubclass(kind, Row) and kind is not bets.ChangedBet  # of live feeds: no JSON response has it
     }
     assert {Wallet, SentTransfer} < kinds
     for kind in kinds:

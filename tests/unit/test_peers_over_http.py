@@ -288,9 +288,10 @@ async def called(cluster: ClusterInMemory, method: str, target: str, body: bytes
 
     no_reads: Any = None
     nothing: Any = Nothing()
+    no_feeds: Any = None
     seals = SealFile(Path("seals.ndjson"))
     listening = Listening(internal=True)
-    _, app = build_applications(site.node, no_reads, nothing, "http://a", site.log_view, seals, listening)
+    _, app = build_applications(site.node, no_reads, nothing, "http://a", site.log_view, seals, listening, no_feeds)
     assert app is not None
     path, _, query = target.partition("?")
     scope: Any = {

@@ -162,9 +162,9 @@ def some_legs() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("rules", "leg"), list(some_legs()))
 def test_the_auditors_average_is_the_sum_over_every_result(rules: str, leg: str) -> None:
-    terms = PayTables(TABLES).terms_of(BUILT_IN.games[f"{rules}_1m"].digest)
-    assert terms is not None
-    total, results = average_payout(terms, leg, 9_999)
+    table = PayTables(TABLES).table_of(BUILT_IN.games[f"{rules}_1m"].digest)
+    assert table is not None
+    total, results = average_payout(table, leg, 9_999)
     paid = sum(paid for result in RESULTS[rules] for _, _, paid in paid_legs(rules, leg, 9_999, result))
     assert Fraction(total, results) == Fraction(paid, len(RESULTS[rules]))
 

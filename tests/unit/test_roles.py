@@ -64,6 +64,8 @@ PATHS: Final = {
     "code": "hello",
 }
 QUERIES: Final = {
+    "/v1/live": "?user_id=u1",
+    "/v1/live/ws": "?user_id=u1",
     "/v1/wallets": "?prefix=u",
     "/v1/orders": "?user_id=u1",
     "/v1/leaderboards/{name}": "?asset=INR",

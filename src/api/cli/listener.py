@@ -88,7 +88,7 @@ class Listener:
             port=self.address.port,
             interface=Interfaces.ASGI,
             http=HTTPModes.http1,
-            websockets=False,
+            websockets=self.app.sockets is not None,
             backlog=_BACKLOG,
             backpressure=self._connections_max,
             log_enabled=False,

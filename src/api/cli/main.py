@@ -71,6 +71,8 @@ def serve() -> None:
                           address [200]
     STAKELOG_RATE_LOGIN_PER_MIN  failed logins of one client from one address,
                           a minute [10]
+    STAKELOG_FEEDS        live feeds at once, at most 3000 [3000]
+    STAKELOG_FEEDS_PER_USER  the same of one user [20]
     STAKELOG_TRUSTED_PROXIES  networks, such as 10.0.0.0/8, whose
                           X-Forwarded-For names the address of a client [none]
     STAKELOG_ADJUST_MAX   what an operator may adjust or grant alone by one

@@ -27,7 +27,7 @@ from api.composition.application import Applications
 from api.composition.child_process import Child
 from api.composition.container import Children, make_container
 from api.composition.network import SECRET_LENGTH_MIN, Address
-from api.composition.settings import SQLITE, Settings
+from api.composition.settings import FEEDS_MAX, SQLITE, Settings
 from ledger import background
 from ledger.core.games.edges import exceeded_edges
 from ledger.errors import LedgerError
@@ -99,6 +99,7 @@ async def _serve(settings: Settings) -> None:
         for exceeded in exceeded_edges(settings.games, settings.money, settings.assets):
             _log.warning("%s", exceeded.message)
         share = _share_of_connections()
+        apps.public.service.hub.bound(int(FEEDS_MAX * share))
         listeners = [Listener(apps.public, address, int(_CONNECTIONS_MAX * share), settings.tls)]
         if internal is not None:
             assert apps.internal is not None
@@ -185,6 +186,8 @@ async def _serve_node(
     halted: list[asyncio.Future[Any]] = [node.halted, *(child.halted for child in children)]
     await asyncio.wait((*ended, *waiting, *halted), return_when=asyncio.FIRST_COMPLETED)
     node.stop_accepting()
+    for listener in listeners:
+        listener.app.service.hub.close()
     await node.leave()
     if given_up := sum(await asyncio.gather(*(listener.app.finish(_FINISH_WITHIN_S) for listener in listeners))):
         _log.warning("gave up %d requests that were half sent or had no response", given_up)

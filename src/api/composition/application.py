@@ -13,6 +13,7 @@ from api.http.limiter import Limiter
 from api.http.metrics import Metrics, ReadModelGauges
 from api.http.routing import Router
 from api.http.service import Service
+from api.http.sockets import Sockets
 from api.identity.keys import Keys
 from api.identity.login import Login
 from api.nodes.proof import NodeProofs
@@ -23,6 +24,7 @@ from ledger.node.node import Node
 from ledger.operations.seals import SealFile
 from ledger.peers.handler import PeerHandler
 from ledger.peers.log_view import LogView
+from projections.live.hub import Hub
 from projections.reads.queries import Reads
 
 _METRICS: Final = "/metrics"
@@ -67,24 +69,27 @@ def build_applications(
     log: LogView,
     seals: SealFile,
     listening: Listening,
+    hub: Hub,
     keys: Keys | None = None,
 ) -> Applications:
     """The applications that serve ``node``, which other nodes reach at ``address``. ``log``: the log, including the
-    partitions that other nodes own. ``keys``: None where there is no master key."""
+    partitions that other nodes own. ``hub``: the live feeds. ``keys``: None where there is no master key."""
     login, limiter = listening.login, listening.limiter
     gate: AnyGate = OpenGate()
     if login is not None:
         assert limiter is not None, "with login there are limits"
         gate = Gate(login.tokens, login.revocations, limiter, listening.adjust_max)
     metrics = Metrics(
-        node, read_model, None if limiter is None else limiter.limits, None if login is None else login.tokens
+        node, read_model, hub, None if limiter is None else limiter.limits, None if login is None else login.tokens
     )
     edges = exceeded_edges(node.rules.games, node.rules.money, node.assets)
-    service = Service(node, reads, log, address, metrics, PeerHandler(node), seals, gate, login, limiter, keys, edges)
+    peers = PeerHandler(node)
+    service = Service(node, reads, log, address, metrics, peers, seals, gate, login, limiter, hub, keys, edges)
     routes = [route for route in ROUTES if not listening.internal or route.path != _METRICS]
     cors = Cors(listening.origins) if listening.origins else None
-    headers = WITH_TLS if listening.tls else SECURITY
-    public = Rim(Router(routes), service, headers=headers, cors=cors, request_log=listening.request_log)
+    router, headers = Router(routes), WITH_TLS if listening.tls else SECURITY
+    sockets = Sockets(router, service, headers, listening.origins)
+    public = Rim(router, service, headers=headers, cors=cors, sockets=sockets, request_log=listening.request_log)
     if not listening.internal:
         return Applications(public, None)
     inside = [replace(route, roles=()) for route in ROUTES if route.path in _OPERATION]

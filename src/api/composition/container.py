@@ -7,6 +7,7 @@ folder's lock is the first thing taken and the last released.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from logging import getLogger
 from math import inf
 from pathlib import Path
@@ -22,6 +23,7 @@ from api.composition.clock import system_clock
 from api.composition.read_side import make_first_generation, model_of, store_of
 from api.composition.settings import MEMORY, SQLITE, Settings
 from api.http.application import RequestLog
+from api.http.consistency import body_of
 from api.http.metrics import ReadModelGauges
 from api.identity.login import Access
 from api.sealing.outside import outside_of
@@ -49,6 +51,9 @@ from ledger.sqlite.readers import SqliteLogReader
 from ledger.sqlite.state_store import SqliteStateStore
 from projections.caching.cached_reads import CacheCounts, CachedReads
 from projections.caching.shared_reads import SharedReads
+from projections.live.hub import Hub, Listen
+from projections.live.port import listen
+from projections.live.tail import LogTail
 from projections.projecting.log_reader import refuse_ahead
 from projections.reads.queries import Reads
 from projections.reads.status import read_model_status
@@ -134,6 +139,20 @@ class Local(Provider):
         await reads.suspects.stop()
         if isinstance(reads, CachedReads):
             await reads.close_cache()
+
+    @provide
+    async def hub(self, settings: Settings, model: ReadModel, reads: Reads, log_view: LogView) -> AsyncIterator[Hub]:
+        async with _listen(settings, model, log_view) as listen:
+            hub = Hub(
+                model,
+                reads,
+                body_of,
+                listen,
+                feeds_max=settings.feeds_max,
+                feeds_of_user_max=settings.feeds_of_user_max,
+            )
+            yield hub
+            await hub.stop()
 
     @provide
     async def sealer(
@@ -228,6 +247,7 @@ class Embedded(Provider):
         follower: Child,
         check: Checking,
         sealer: Sealer,
+        hub: Hub,
         access: Access,
         limiting: Limiting,
         keys: AvailableKeys,
@@ -235,7 +255,7 @@ class Embedded(Provider):
     ) -> Applications:
         children = {"follower": follower, "check": check}
         gauges = ReadModelGauges(node, model, children, durations, _pooled(model), _counted(reads))
-        return _applications(settings, node, reads, gauges, log_view, sealer, access, limiting, keys)
+        return _applications(settings, node, reads, gauges, log_view, sealer, hub, access, limiting, keys)
 
 
 class Distributed(Provider):
@@ -333,13 +353,14 @@ class Distributed(Provider):
         durations: ReadDurations,
         log_view: LogView,
         sealer: Sealer,
+        hub: Hub,
         access: Access,
         limiting: Limiting,
         keys: AvailableKeys,
         settings: Settings,
     ) -> Applications:
         gauges = ReadModelGauges(node, model, {}, durations, _pooled(model), _counted(reads))
-        return _applications(settings, node, reads, gauges, log_view, sealer, access, limiting, keys)
+        return _applications(settings, node, reads, gauges, log_view, sealer, hub, access, limiting, keys)
 
 
 def _applications(
@@ -349,6 +370,7 @@ def _applications(
     gauges: ReadModelGauges,
     log_view: LogView,
     sealer: Sealer,
+    hub: Hub,
     access: Access,
     limiting: Limiting,
     keys: AvailableKeys,
@@ -363,7 +385,24 @@ def _applications(
         origins=settings.origins,
         request_log=RequestLog(settings.access_log, settings.slow_request_ms / 1_000 or inf),
     )
-    return build_applications(node, reads, gauges, settings.advertise, log_view, sealer.file, listening, keys.keys)
+    seals = sealer.file
+    return build_applications(node, reads, gauges, settings.advertise, log_view, seals, listening, hub, keys.keys)
+
+
+@asynccontextmanager
+async def _listen(settings: Settings, model: ReadModel, log_view: LogView) -> AsyncIterator[Listen | None]:
+    """What tells the live feeds of changes."""
+    if settings.log == SQLITE:
+        yield LogTail(model, settings.partitions, log_view.end, log_view.records).run
+    elif settings.cache == MEMORY:
+        yield None
+    else:
+        from projections.caching.redis_client import RedisClient
+        from projections.live.redis import RedisLiveFeed
+
+        live = RedisLiveFeed(RedisClient(settings.cache, connections=1))
+        yield partial(listen, live, settings.partitions)
+        await live.close()
 
 
 @asynccontextmanager

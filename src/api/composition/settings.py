@@ -30,6 +30,10 @@ ADJUST_MAX_UNITS: Final = 10_000
 repeat it until the rate limit; each is an event of that operator."""
 SEAL_S_MAX: Final = 31 * 86_400
 RATE_MAX: Final = 1_000_000
+FEEDS_MAX: Final = 3_000
+"""Chosen: a quarter of the connections that a node accepts stays for requests."""
+FEEDS_OF_USER: Final = 20
+"""Chosen: some devices and windows, and those that are not known to be gone yet."""
 SLOW_REQUEST_MS: Final = 1_000
 SLOW_QUERY_MS: Final = 200
 """Chosen: far above what is usual at full load, and below what a user would call broken."""
@@ -65,6 +69,8 @@ KNOWN: Final = frozenset(
         "RATE_USER",
         "RATE_ADDRESS",
         "RATE_LOGIN_PER_MIN",
+        "FEEDS",
+        "FEEDS_PER_USER",
         "TRUSTED_PROXIES",
         "ASSETS",
         "RULES",
@@ -145,6 +151,10 @@ class Settings(Struct, frozen=True):
     """Asset → what an operator may adjust or grant alone by one command, in minor units; an asset without one has no
     bound."""
     rates: Rates = Rates()
+    feeds_max: int = FEEDS_MAX
+    """Live feeds of this node at once."""
+    feeds_of_user_max: int = FEEDS_OF_USER
+    """The same of one user."""
     trusted_proxies: tuple[AnyNetwork, ...] = ()
     """Only these may name a client's address in ``X-Forwarded-For``."""
     access_log: bool = False
@@ -217,6 +227,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         adjust_max=_adjust_max(environment, assets),
         **_master_key(environment),
         rates=_rates(environment),
+        feeds_max=_integer(environment, "STAKELOG_FEEDS", FEEDS_MAX, 0, FEEDS_MAX),
+        feeds_of_user_max=_integer(environment, "STAKELOG_FEEDS_PER_USER", FEEDS_OF_USER, 1, FEEDS_MAX),
         trusted_proxies=_trusted_proxies(environment),
         access_log=access_log == "on",
         slow_request_ms=_integer(environment, "STAKELOG_SLOW_REQUEST_MS", SLOW_REQUEST_MS, 0, _SLOW_MS_MAX),

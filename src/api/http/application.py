@@ -44,6 +44,7 @@ from api.http.requests import (
 )
 from api.http.routing import AnyRoute, PathRoutes, Router
 from api.http.service import Service
+from api.http.sockets import Sockets
 from api.identity.ports import IdentityUnavailable
 from api.identity.waiting import TooManyLogins
 from api.limits.ports import SharedUnavailable
@@ -130,12 +131,15 @@ class Rim:
         headers: Headers = SECURITY,
         cors: Cors | None = None,
         proofs: NodeProofs | None = None,
+        sockets: Sockets | None = None,
         request_log: RequestLog = RequestLog(),  # noqa: B008 - it is frozen
     ) -> None:
-        """``headers``: of every response; ``proofs``: what checks the calls of other nodes."""
+        """``headers``: of every response; ``proofs``: what checks the calls of other nodes; ``sockets``: what serves
+        WebSockets, where there are some."""
         self._router, self._gate = router, service.gate
         self._headers, self._cors = headers, cors
         self._proofs = proofs
+        self.sockets = sockets
         self._request_log = request_log
         self._slow = RareWarnings(_log, every_s=_SLOW_EVERY_S)
         self.service = service
@@ -145,7 +149,10 @@ class Rim:
         self._arriving_of: Counter[str] = Counter()
 
     async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        assert scope["type"] == ScopeType.HTTP, "the server accepts HTTP requests only"
+        if scope["type"] != ScopeType.HTTP:
+            assert self.sockets is not None, "the server accepts HTTP requests only"
+            await self.sockets(scope, receive, send)
+            return
         began = perf_counter()
         task = asyncio.current_task()
         assert task is not None
@@ -176,6 +183,7 @@ class Rim:
             always += self._cors.headers(scope)
         method, template, status = scope["method"], _UNMATCHED, _NO_RESPONSE
         problem: Problem | None = None
+        took_s: float | None = None
         try:
             try:
                 path = scope["raw_path"].decode("latin-1")
@@ -218,6 +226,8 @@ class Rim:
                 if method == "GET" and not exchange.from_node:
                     self._refuse_unsent(response)
                 status = response.status
+                if response.stream is not None:
+                    took_s = perf_counter() - began  # how long the client stays says nothing about the service
                 await respond(sending, response, self.unsent, always, with_body=method != "HEAD")
             except Problem as raised:
                 problem = raised
@@ -244,7 +254,7 @@ class Rim:
             if exchange.limit is not None:
                 exchange.limit.cancel()
             self._release(exchange)
-            took_s = perf_counter() - began
+            took_s = took_s or perf_counter() - began
             self._requests.count(_label_of(method), template, status, took_s)
             waited_s = took_s if exchange.responded is None else exchange.responded - began
             if waited_s >= self._request_log.slow_s:

@@ -10,7 +10,7 @@ Invariants:
 (4) no text of a token is in a problem or in the log.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from litestar.types import HTTPScope
@@ -76,6 +76,21 @@ class Gate:
             raise Problem("malformed_request", detail, field="Stakelog-Actor")
         return identity
 
+    def watch(self, scope: HTTPScope) -> Callable[[], str | None]:
+        """For a response that lasts: returns why its client, identified by ``scope``, may read no more, or None."""
+        (token,) = (value.partition(b" ")[2].strip() for name, value in scope["headers"] if name == b"authorization")
+
+        def why_ended() -> str | None:
+            if not self._revocations.known:
+                return "tokens_cannot_be_checked"
+            try:
+                self._tokens.identity_of(token)
+            except TokenRefused as refused:
+                return refused.reason
+            return None
+
+        return why_ended
+
     def count_unidentified(self, scope: HTTPScope) -> None:
         """Count a request for its address: it is for no route, so its token is not read. Raises Problem
         ``rate_limited``."""
@@ -126,6 +141,9 @@ class OpenGate:
     def identify(self, _roles: tuple[str, ...], _scope: HTTPScope) -> Identity:
         return WITHOUT_LOGIN
 
+    def watch(self, _scope: HTTPScope) -> Callable[[], str | None]:
+        return lambda: None
+
     def count_unidentified(self, _scope: HTTPScope) -> None:
         return
 
@@ -172,11 +190,11 @@ def _token_of(credentials: list[bytes]) -> bytes | Problem:
 
 
 def _is_own(request: Request[Any, Any]) -> bool:
-    """Whether every user that the request names is the player. A list of users must name one."""
+    """Whether every user that the request names is the player. An empty list names no user."""
     own = request.identity.user_id
     for parameters in (request.path, request.query):
         if "user_id" in parameters.__struct_fields__:
             named = parameters.user_id
-            if (named if isinstance(named, list) else [named]) != [own]:
+            if any(user_id != own for user_id in (named if isinstance(named, list) else [named])):
                 return False
     return True

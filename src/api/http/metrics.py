@@ -27,6 +27,7 @@ from ledger.node.node import Node
 from ledger.process_metrics import register_process
 from ledger.writer.requests import Accepted, AnyResponse, Failed, IdReused, OtherGame, Refused
 from projections.caching.cached_reads import CacheCounts
+from projections.live.hub import Hub
 from projections.models.accounts import AccountTotal
 from projections.reads.status import ReadModelStatus, read_model_status
 from projections.reads.supply import account_totals
@@ -59,7 +60,12 @@ class Metrics:
     """Counters of this process, and gauges that are read from the node on each scrape."""
 
     def __init__(
-        self, node: Node, read_model: "ReadModelGauges", limits: Limits | None = None, tokens: Tokens | None = None
+        self,
+        node: Node,
+        read_model: "ReadModelGauges",
+        hub: Hub,
+        limits: Limits | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
         """``limits``, ``tokens``: None while login is off."""
         self._registry = CollectorRegistry()
@@ -75,6 +81,7 @@ class Metrics:
         self._registry.register(_RoundCounts(node))
         self._registry.register(_LoopDelays(self.loop_delay))
         self._registry.register(read_model)
+        self._registry.register(_FeedCounts(hub))
         register_process(self._registry, read_model.pids)
         if limits is not None:
             self._registry.register(_LimitCounts(limits))
@@ -96,6 +103,18 @@ class Metrics:
             async with asyncio.timeout(_LOOK_S):
                 await self._read_model.look()
         return generate_latest(self._registry)
+
+
+class _FeedCounts(Collector):
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def collect(self) -> Iterator[Metric]:
+        yield _single("stakelog_live_feeds", "Open live feeds", len(self._hub.feeds))
+        dropped = CounterMetricFamily("stakelog_live_feeds_dropped", "Live feeds that were ended", labels=["reason"])
+        for reason, number in sorted(self._hub.dropped.items()):
+            dropped.add_metric([reason], number)
+        yield dropped
 
 
 class _NodeGauges(Collector):

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from litestar.types import HTTPScope, Receive, Scope, Send
 
@@ -79,11 +79,21 @@ class Response(NamedTuple):
     media_type: bytes | None = JSON
     more: AsyncIterator[bytes] | None = None
     """The parts of the body, made while they are sent; ``body`` is empty. The length is not announced."""
+    stream: "Stream | None" = None
+    """The same without an end: it is sent for as long as the client reads."""
 
     @property
     def is_long(self) -> bool:
         """Whether it is sent in pieces."""
         return self.more is not None or len(self.body) > PIECE_BYTES
+
+
+class Stream(Protocol):
+    """A body without an end. ``close`` is called once, however it ends."""
+
+    def parts(self) -> AsyncIterator[bytes]: ...
+
+    async def close(self) -> None: ...
 
 
 class ClientTooSlow(Exception):
@@ -172,13 +182,17 @@ async def respond(
 ) -> None:
     """Send it; a long one counts as ``unsent`` meanwhile. ``always``: further headers. ``with_body=False``: only what
     ``HEAD`` gets, the headers of the same response. Raises ClientTooSlow."""
-    body, status, headers, media_type, more = response
+    body, status, headers, media_type, more, stream = response
     if media_type is not None:
-        length: Headers = () if more is not None else ((_CONTENT_LENGTH, b"%d" % len(body)),)
+        endless = more is not None or stream is not None
+        length: Headers = () if endless else ((_CONTENT_LENGTH, b"%d" % len(body)),)
         headers = ((_CONTENT_TYPE, media_type), *length, *headers, *always)
     else:
         headers += always
     start: Any = {"type": "http.response.start", "status": status, "headers": headers}
+    if stream is not None:
+        await _send_stream(send, start, stream)
+        return
     await send(start)
     if with_body and response.is_long:
         try:
@@ -192,6 +206,22 @@ async def respond(
             raise ClientTooSlow from None
         body = b""
     end: Any = {"type": "http.response.body", "body": body if with_body else b""}
+    await send(end)
+
+
+async def _send_stream(send: Send, start: Any, stream: Stream) -> None:
+    """Raises ClientTooSlow if the client does not read a part in time."""
+    try:
+        await send(start)
+        async for part in stream.parts():
+            piece: Any = {"type": "http.response.body", "body": part, "more_body": True}
+            async with asyncio.timeout(SENT_WITHIN_S):
+                await send(piece)
+    except TimeoutError:
+        raise ClientTooSlow from None
+    finally:
+        await stream.close()
+    end: Any = {"type": "http.response.body", "body": b""}
     await send(end)
 
 

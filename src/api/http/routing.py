@@ -21,6 +21,7 @@ from api.http.parameters import Nothing, PathReader, QueryReader
 from api.http.problems import KINDS
 from api.http.requests import Request, Response
 from api.http.service import Service
+from projections.live.feed import Feed
 
 P = TypeVar("P", bound=Struct)
 Q = TypeVar("Q", bound=Struct)
@@ -72,6 +73,8 @@ class Route(Struct, Generic[P, Q], frozen=True, kw_only=True):
     """Who may use it; none: it is open to all."""
     checks_commands: bool = False
     """It posts commands: who may is checked by the type of each command, not by ``roles``."""
+    opens: Callable[[Service, Request[P, Q]], Awaitable[Feed]] | None = None
+    """Of a WebSocket: opens its feed. ``handler`` is for a client that sends an ordinary request."""
     takes: type[Struct] | None = None
     """The JSON body, decoded before the roles are checked; None: the handler reads the body itself, if any."""
     headers: tuple[str, ...] = ()

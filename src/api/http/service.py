@@ -13,6 +13,7 @@ from ledger.node.node import Node
 from ledger.operations.seals import SealFile
 from ledger.peers.handler import PeerHandler
 from ledger.peers.log_view import LogView
+from projections.live.hub import Hub
 from projections.reads.queries import Reads
 
 
@@ -34,6 +35,8 @@ class Service(NamedTuple):
     """None: ``STAKELOG_AUTH=off``."""
     limiter: Limiter | None
     """The same."""
+    hub: Hub
+    """The live feeds."""
     keys: Keys | None
     """None: there is no master key, so nothing is signed, and commands have no private texts."""
     edges: Sequence[EdgeExceeded] = ()

@@ -51,7 +51,12 @@ _is_refresh: Final = re.compile(r"[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}").fullmat
 
 
 class TokenRefused(Exception):
-    """The access token is not accepted; the text says why."""
+    """The access token is not accepted; the text says why. ``reason``: the same, for the client of a live feed whose
+    token was accepted before."""
+
+    def __init__(self, text: str, reason: str = "token_revoked") -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class _Claims(Struct, frozen=True):
@@ -189,7 +194,9 @@ class Tokens:
         now_us = self._clock()
         if not from_us <= now_us < until_us:
             del self._verified[token]
-            raise TokenRefused(f"the access token {'has expired' if now_us >= until_us else 'is not valid yet'}")
+            raise TokenRefused(
+                f"the access token {'has expired' if now_us >= until_us else 'is not valid yet'}", "token_expired"
+            )
         if not self._keys.accepts(kid):
             del self._verified[token]
             raise TokenRefused(_UNKNOWN_KEY)

@@ -55,6 +55,7 @@ _TAGS: Final = {
     "orders": "Read deposits and withdrawals, and the queue of withdrawals that wait for approval",
     "adjustments": "Read proposed adjustments, and the queue of those that wait for approval",
     "games": "Read which games take bets",
+    "live": "Follow what changes",
     "promotions": "Read gifts, and the owners of referral codes",
     "leaderboards": "Read who staked, won and netted the most",
     "login": "Get and renew access tokens",
@@ -108,6 +109,14 @@ _REQUEST_HEADERS: Final[dict[str, Any]] = {
         "description": "Who posts the command, while login is off; with login it is malformed",
         "schema": {"type": "string", "pattern": published(USER_ID_PATTERN), "default": "local"},
         "example": "back-office:meera",
+    },
+    "Last-Event-ID": {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "required": False,
+        "description": "The last `id` of a feed with the same users and games: continue after it",
+        "schema": {"type": "string"},
+        "example": "f12f3c4a~42.9c0b11d2",
     },
     "If-None-Match": {
         "name": "If-None-Match",

@@ -2,6 +2,6 @@
 
 ``table``, ``codes_table``, ``games_table`` and ``identity_table`` have one row per route, ``parameters`` their paths
 and queries. The handlers are in ``commands``, ``wallets`` (what client apps read), ``codes`` (gifts and referral
-codes), ``games``, ``private``, ``auth``, ``clients``, ``audit`` and ``operation``; ``peers`` has the routes for other
-nodes.
+codes), ``games``, ``live``, ``private``, ``auth``, ``clients``, ``audit`` and ``operation``; ``peers`` has the routes
+for other nodes.
 """

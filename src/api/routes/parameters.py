@@ -19,6 +19,9 @@ from projections.models.orders import OrderKind, OrderStatus
 LIMIT_MAX: Final = 200
 LIMIT: Final = 50
 USERS_MAX: Final = 100
+GAMES_MAX: Final = 20
+FEED_ID_MAX: Final = 8_192
+"""More than an id of so many users and games has."""
 TIMEOUT_MS_MAX: Final = 10_000
 RECORDS_MAX: Final = 10_000
 RECORDS: Final = 1_000
@@ -207,6 +210,45 @@ class PageQuery(ReadQuery, frozen=True, kw_only=True):
 
     limit: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="Items of a page at most", examples=[LIMIT])] = LIMIT
     cursor: Cursor | None = None
+
+
+class LiveQuery(Struct, frozen=True, kw_only=True):
+    user_id: Annotated[
+        list[UserId],
+        Meta(
+            max_length=USERS_MAX,
+            description=(
+                f"The wallets and bets of these users: the parameter may be given up to {USERS_MAX} times. A player "
+                "who names neither a user nor a game gets their own"
+            ),
+            examples=[["player-15"]],
+            extra={"must": f"given at most {USERS_MAX} times, each time the id of a user"},
+        ),
+    ] = []
+    game: Annotated[
+        list[Annotated[str, _text("The name of a game, as `GET /v1/games` has it", "wingo_30s")]],
+        Meta(
+            max_length=GAMES_MAX,
+            description=(
+                "The results of these games, and what is bet on their present periods: the parameter may be given up "
+                f"to {GAMES_MAX} times"
+            ),
+            examples=[["wingo_30s"]],
+            extra={"must": f"given at most {GAMES_MAX} times, each time the name of a game"},
+        ),
+    ] = []
+    last_event_id: (
+        Annotated[
+            str,
+            Meta(
+                max_length=FEED_ID_MAX,
+                description="As the header `Last-Event-ID`, for clients that cannot send headers; the header counts",
+                examples=["f12f3c4a~42.9c0b11d2"],
+                extra={"must": f"an id of this feed, at most {FEED_ID_MAX} characters"},
+            ),
+        ]
+        | None
+    ) = None
 
 
 class WalletsQuery(ReadQuery, frozen=True, kw_only=True):

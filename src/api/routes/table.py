@@ -30,6 +30,7 @@ from api.routes.codes_table import CODE_ROUTES
 from api.routes.commands import get_command, post_batch, post_command
 from api.routes.games_table import GAME_ROUTES
 from api.routes.identity_table import IDENTITY_ROUTES
+from api.routes.live import LIVE_ROUTES
 from api.routes.operation import get_health, get_metrics, get_readiness, get_root, get_schema, get_script
 from api.routes.parameters import (
     AdjustmentsQuery,
@@ -452,6 +453,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
     ),
     *CODE_ROUTES,
     *GAME_ROUTES,
+    *LIVE_ROUTES,
     Route(
         method="GET",
         path="/v1/partitions",

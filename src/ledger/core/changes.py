@@ -23,6 +23,7 @@ from ledger.core.items import (
 )
 from ledger.core.position import Position
 from ledger.core.wallet import (
+    DayCount,
     Grant,
     Wallet,
     running_grant,
@@ -78,6 +79,26 @@ def take_from_grants(after: Wallet, amounts: Mapping[str, int]) -> None:
             grants[at] = replace(grant, remaining=grant.remaining - amount)
         at += 1
     after.grants = tuple(grants)
+
+
+def count_day(
+    after: Wallet, asset: str, day: int, *, staked: int = 0, withdrawn: int = 0, deposited: int = 0
+) -> None:
+    """Add to the counts of ``day``; the counts of an earlier day are not needed any more."""
+    count = after.days.get(asset)
+    if count is None or count.day < day:
+        count = DayCount(day)
+    elif count.day > day:
+        return
+    requests = (withdrawn > 0) - (withdrawn < 0)
+    counted = DayCount(
+        day,
+        count.staked + staked,
+        count.withdrawn + withdrawn,
+        count.requests + requests,
+        count.deposited + deposited,
+    )
+    after.days = {**after.days, asset: counted}
 
 
 def existing(items: Items, key: str, kind: type[ItemT]) -> ItemT:

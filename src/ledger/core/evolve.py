@@ -16,6 +16,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from ledger.core import wagering
+from ledger.core.bet_changes import bet_cancelled, bet_placed, bet_settled
 from ledger.core.bet_events import (
     BetCancelled,
     BetPlaced,
@@ -24,7 +25,7 @@ from ledger.core.bet_events import (
     ResultRecorded,
 )
 from ledger.core.bonus_events import AttendanceClaimed, BonusExpired, BonusGranted
-from ledger.core.changes import Step, add_outstanding, add_to_grant, existing, take_from_grants
+from ledger.core.changes import Step, add_outstanding, add_to_grant, count_day, existing, take_from_grants
 from ledger.core.commission_events import CommissionDue, CommissionPaid, ReferralValid
 from ledger.core.events import (
     Adjusted,
@@ -52,7 +53,6 @@ from ledger.core.events import (
     WithdrawalRequested,
     WriterOpened,
 )
-from ledger.core.games.periods import ends_at_us
 from ledger.core.gift_events import (
     GiftClaimed,
     GiftClosed,
@@ -84,9 +84,6 @@ from ledger.core.hold_events import (
 )
 from ledger.core.items import (
     GIFT_KEY,
-    Bet,
-    Drawn,
-    GameBet,
     GrantTaken,
     Hold,
     Item,
@@ -103,7 +100,6 @@ from ledger.core.items import (
     order_key,
     period_key,
     reversible_key,
-    split_payout,
     transfer_key,
 )
 from ledger.core.position import Position
@@ -117,13 +113,10 @@ from ledger.core.wallet import (
     DAY_US,
     NO_BALANCE,
     Attendance,
-    DayCount,
     ExpiringHold,
     FirstDeposit,
     Grant,
     Limits,
-    PeriodCount,
-    Turnover,
     Wallet,
     limits_of,
 )
@@ -204,24 +197,6 @@ def _drop_expiring_hold(after: Wallet, hold_id: str) -> None:
     after.expiring_holds = holds[:at] + holds[at + 1 :] if at else holds[1:]
 
 
-def _count(after: Wallet, asset: str, day: int, *, staked: int = 0, withdrawn: int = 0, deposited: int = 0) -> None:
-    """Add to the counts of ``day``; the counts of an earlier day are not needed any more."""
-    count = after.days.get(asset)
-    if count is None or count.day < day:
-        count = DayCount(day)
-    elif count.day > day:
-        return
-    requests = (withdrawn > 0) - (withdrawn < 0)
-    counted = DayCount(
-        day,
-        count.staked + staked,
-        count.withdrawn + withdrawn,
-        count.requests + requests,
-        count.deposited + deposited,
-    )
-    after.days = {**after.days, asset: counted}
-
-
 def _opened(after: Wallet, data: WalletOpened, step: Step) -> dict[str, Item]:
     after.status = "open"
     after.opened_at_us = step.event.time_us
@@ -233,7 +208,7 @@ def _deposited(after: Wallet, data: Deposited, step: Step) -> dict[str, Item]:
     position = str(step.position)
     day = step.event.time_us // DAY_US
     after.deposited = {**after.deposited, data.asset: after.deposited.get(data.asset, 0) + data.amount}
-    _count(after, data.asset, day, deposited=data.amount)
+    count_day(after, data.asset, day, deposited=data.amount)
     window = wagering.add(after, data.asset, data.wagering)
     if data.first_deposit:
         after.first_deposit = FirstDeposit(data.order_id, data.asset, data.amount, position, step.event.time_us)
@@ -265,7 +240,7 @@ def _deposited(after: Wallet, data: Deposited, step: Step) -> dict[str, Item]:
 def _withdrawal_requested(after: Wallet, data: WithdrawalRequested, step: Step) -> dict[str, Item]:
     day = step.event.time_us // DAY_US
     after.open_items += 1
-    _count(after, data.asset, day, withdrawn=data.amount)
+    count_day(after, data.asset, day, withdrawn=data.amount)
     return {order_key(data.order_id): Order("withdrawal", "pending", data.asset, data.amount, day)}
 
 
@@ -278,96 +253,8 @@ def _withdrawal_approved(after: Wallet, data: WithdrawalApproved, step: Step) ->
 def _withdrawal_rejected(after: Wallet, data: WithdrawalRejected, step: Step) -> dict[str, Item]:
     order = existing(step.items, order_key(data.order_id), Order)
     after.open_items -= 1
-    _count(after, order.asset, order.day, withdrawn=-order.amount)
+    count_day(after, order.asset, order.day, withdrawn=-order.amount)
     return {order_key(data.order_id): replace(order, status="rejected")}
-
-
-def _bet_placed(after: Wallet, data: BetPlaced, step: Step) -> dict[str, Item]:
-    day = step.event.time_us // DAY_US
-    source = data.source
-    drawn: tuple[Drawn, ...] = ()
-    if source.grants:
-        running = {grant.grant_id: grant for grant in after.grants}
-        drawn = tuple(
-            Drawn(
-                grant_id,
-                amount,
-                running[grant_id].expires_at_us,
-                running[grant_id].granted_seq,
-                running[grant_id].granted,
-                running[grant_id].won,
-            )
-            for grant_id, amount in source.grants
-        )
-        take_from_grants(after, dict(source.grants))
-    after.open_items += 1
-    _count(after, data.asset, day, staked=data.stake)
-    add_outstanding(after, data.asset, data.stake)
-    of_game = None
-    if data.rules is not None:
-        ends_us = ends_at_us(data.game, data.period)
-        _count_played(after, data.game, ends_us, step.event.time_us, 1)
-        of_game = GameBet(
-            step.position.seq, data.game, data.period, ends_us, data.selection, data.rules, data.fee or 0
-        )
-    window = wagering.stake(after, data.asset, data.stake)
-    return {bet_key(data.bet_id): Bet("open", data.asset, source.cash, source.bonus, drawn, day, of_game, window)}
-
-
-def _count_played(after: Wallet, game: str, ends_us: int, time_us: int, bets: int) -> None:
-    """Count a bet of the period that ends at ``ends_us``. Counts of periods that are over are not needed any more."""
-    running = {name: count for name, count in after.played.items() if count.ends_at_us > time_us}
-    count = running.get(game)
-    before = count.bets if count is not None and count.ends_at_us == ends_us else 0
-    running[game] = PeriodCount(ends_us, before + bets)
-    after.played = running
-
-
-def _bet_settled(after: Wallet, data: BetSettled, step: Step) -> dict[str, Item]:
-    bet = existing(step.items, bet_key(data.bet_id), Bet)
-    after.open_items -= 1
-    add_outstanding(after, bet.asset, -bet.stake)
-    if data.commission_at_us is not None:
-        _add_turnover(after, bet, data, step)
-    _, to_bonus = split_payout(bet, data.payout)
-    if to_bonus:
-        last = bet.drawn[-1]
-        add_to_grant(
-            after,
-            Grant(
-                last.grant_id,
-                bet.asset,
-                to_bonus,
-                last.expires_at_us,
-                last.granted_seq,
-                last.granted,
-                True,
-                str(step.position),
-            ),
-        )
-    return {bet_key(data.bet_id): Bet("settled")}
-
-
-def _add_turnover(after: Wallet, bet: Bet, data: BetSettled, step: Step) -> None:
-    """Add the stake of a settled bet to the turnover of its day: one for each asset, day and set of rules."""
-    assert data.commission_at_us is not None, data
-    assert data.commission_rules is not None, data
-    added = Turnover(
-        data.commission_at_us,
-        bet.asset,
-        step.event.time_us // DAY_US,
-        data.commission_rules,
-        bet.stake,
-        str(step.position),
-    )
-    others = []
-    for turnover in after.turnover:
-        if (turnover.asset, turnover.day, turnover.rules) == (added.asset, added.day, added.rules):
-            added = replace(added, due_at_us=turnover.due_at_us, stake=turnover.stake + bet.stake)
-        else:
-            others.append(turnover)
-    insort(others, added)
-    after.turnover = tuple(others)
 
 
 def _referral_valid(after: Wallet, data: ReferralValid, _step: Step) -> dict[str, Item]:
@@ -386,34 +273,6 @@ def _commission_due(after: Wallet, data: CommissionDue, _step: Step) -> dict[str
 def _commission_paid(after: Wallet, data: CommissionPaid, _step: Step) -> dict[str, Item]:
     after.commission_carried = {**after.commission_carried, data.asset: data.carried_e9}
     return {}
-
-
-def _bet_cancelled(after: Wallet, data: BetCancelled, step: Step) -> dict[str, Item]:
-    if data.before_bet:
-        return {bet_key(data.bet_id): Bet("cancelled_before")}
-    bet = existing(step.items, bet_key(data.bet_id), Bet)
-    after.open_items -= 1
-    add_outstanding(after, bet.asset, -bet.stake)
-    _count(after, bet.asset, bet.day, staked=-bet.stake)
-    wagering.give_back(after, bet.asset, bet.window, bet.stake)
-    of_game = bet.of_game
-    if of_game is not None and step.event.time_us < of_game.ends_at_us:
-        _count_played(after, of_game.game, of_game.ends_at_us, step.event.time_us, -1)
-    for drawn in bet.drawn:
-        add_to_grant(
-            after,
-            Grant(
-                drawn.grant_id,
-                bet.asset,
-                drawn.amount,
-                drawn.expires_at_us,
-                drawn.granted_seq,
-                drawn.granted,
-                drawn.won,
-                str(step.position),
-            ),
-        )
-    return {bet_key(data.bet_id): Bet("cancelled")}
 
 
 def _hold_placed(after: Wallet, data: HoldPlaced, step: Step) -> dict[str, Item]:
@@ -541,7 +400,7 @@ def _reversed(after: Wallet, data: Reversed, step: Step) -> dict[str, Item]:
             **after.deposited,
             original.asset: after.deposited[original.asset] - original.cash,
         }
-        _count(after, original.asset, original.day, deposited=-original.cash)
+        count_day(after, original.asset, original.day, deposited=-original.cash)
         changed[order_key(original.order_id)] = Order("deposit", "reversed", original.asset, original.cash, 0)
     return changed
 
@@ -599,9 +458,9 @@ _EVOLVE: dict[type[Any], Callable[[Wallet, Any, Step], dict[str, Item]]] = {
     WithdrawalRequested: _withdrawal_requested,
     WithdrawalApproved: _withdrawal_approved,
     WithdrawalRejected: _withdrawal_rejected,
-    BetPlaced: _bet_placed,
-    BetSettled: _bet_settled,
-    BetCancelled: _bet_cancelled,
+    BetPlaced: bet_placed,
+    BetSettled: bet_settled,
+    BetCancelled: bet_cancelled,
     HoldPlaced: _hold_placed,
     HoldExpired: _hold_expired,
     HoldCaptured: _hold_captured,

@@ -117,12 +117,12 @@ class CachedReads(SharedReads):
         user = status_of(user_id, partition, status_rows)
         self._remember_generation(identity)
         if not user.is_open:
-            return await self._found(user, None)
+            return await self.found_of_user(user, None)
         token = cached.token
         if token is not None and token.generation == self._generation and user.quarantined_at_us is None:
             fields = _fields(kind, user, rows)
             await self._write_cache(lambda: self._cache.put(kind, partition, user_id, token, user.seq, fields))
-        return await self._found(user, _document(kind, user_id, user.wallet, rows))
+        return await self.found_of_user(user, _document(kind, user_id, user.wallet, rows))
 
     async def _from_cache(self, kind: Kind, user_id: str, cached: CachedRows) -> Found:
         assert cached.fields is not None
@@ -131,11 +131,13 @@ class CachedReads(SharedReads):
         wallet = rows.pop(WALLET_FIELD, [])
         document = _document(kind, user_id, wallet, [row[1:] for row in rows.values()])
         user = UserStatus(user_id, self.partition_of(user_id), cached.seq, None, wallet)
-        return await self._found(user, document)
+        return await self.found_of_user(user, document)
 
-    async def _found(self, user: UserStatus, document: Struct | None, missing: str = "wallet_not_found") -> Found:
+    async def found_of_user(
+        self, user: UserStatus, document: Struct | None, missing: str = "wallet_not_found"
+    ) -> Found:
         self._remember_seqs({user.partition: user.seq})
-        return await super()._found(user, document, missing)
+        return await super().found_of_user(user, document, missing)
 
     # --- leaderboards ----------------------------------------------------------------------------------------------
 

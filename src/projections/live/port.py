@@ -12,28 +12,36 @@ A message says that something changed, not its new value: the subscriber reads t
 position. Each adapter passes ``tests/conformance/test_live_feeds.py``.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
 import msgspec
 from msgspec import Struct
 
+from ledger.core.fields import GAME_STREAM
+from projections.caching.port import CacheUnavailable
 from projections.models.bets import BetRow
+from projections.models.periods import PeriodRow
 from projections.models.wallets import AssetRow, WalletRow
 from projections.storage.port import Run
 
 BALANCE: Final = "balance"
 BET: Final = "bet"
+RESULT: Final = "result"
+ANY_GAME: Final = "*"
 _USERS_MAX: Final = 2_000
 """A run that changes more users sets ``all_users`` and names none. Chosen: some 60 KB a message."""
+_RETRY_S: Final = 0.5
 
 
 class Change(Struct, frozen=True):
     """A run of one partition, after seq ``before`` up to ``seq``; they are equal if there is no new event.
 
-    ``users``: user → what changed, ``balance`` or ``bet``. ``games``: games with bets placed or settled. With
-    ``all_users`` any user and game may have changed.
+    ``users``: user → what changed, ``balance`` or ``bet``; for the stream of a game, ``game:<game>``, it is
+    ``result``. ``games``: games with bets placed or settled; ``ANY_GAME`` stands for all. With ``all_users`` any user
+    and game may have changed.
     """
 
     partition: int
@@ -52,6 +60,7 @@ class Gap(Struct, frozen=True):
 
 
 Feed = AsyncGenerator[Change | Gap, None]
+Tell = Callable[[Change | Gap], None]
 
 
 class LiveFeed(Protocol):
@@ -80,6 +89,8 @@ def change_of(run: Run) -> Change:
                 case BetRow():
                     users.setdefault(row.user_id, set()).add(BET)
                     games.add(row.game)
+                case PeriodRow(asset=""):
+                    users.setdefault(GAME_STREAM + row.game, set()).add(RESULT)
     before, seq = run.before.head.seq, run.after.head.seq
     if len(users) > _USERS_MAX:
         return Change(run.partition, before, seq, all_users=True)
@@ -113,3 +124,15 @@ class GapDetector:
         if message.users or message.all_users:
             delivered.append(message)
         return delivered
+
+
+async def listen(live: LiveFeed, partitions: int, tell: Tell) -> None:
+    """Tell of everything that is published from now on, until cancelled: a source of changes for a hub."""
+    while True:
+        try:
+            async with live.subscribe(range(partitions)) as feed:
+                tell(Gap(None, 0))
+                async for message in feed:
+                    tell(message)
+        except CacheUnavailable:
+            await asyncio.sleep(_RETRY_S)

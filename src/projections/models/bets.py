@@ -4,13 +4,25 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import asdict
 from sqlalchemy import ColumnElement, Select, or_, select
 
 from ledger.core.bet_events import BetCancelled, BetPlaced, BetSettled
 from ledger.core.events import Event
 from ledger.core.position import Position
 from projections.tables import columns
-from projections.tables.fields import Amount, AmountOrZero, Asset, EventPosition, Game, Id, NextCursor, Text, TimeUs
+from projections.tables.fields import (
+    Amount,
+    AmountOrZero,
+    Asset,
+    EventPosition,
+    Game,
+    Id,
+    NextCursor,
+    Text,
+    TimeUs,
+    UserId,
+)
 from projections.tables.model import Model
 from projections.tables.queries import (
     Conditions,
@@ -42,7 +54,7 @@ class BetRow(Row):
     # One index for the list and for all its filters: each is answered from the index alone, at worst from all entries
     # of the user. An index for each filter would cost every bet three more pages.
     indexes: ClassVar = {
-        "bet_by_time": ("partition", "user_id", "placed_at_us", "seq", "status", "game", "period"),
+        "bet_by_time": ("partition", "user_id", "placed_at_us", "seq", "status", "game", "period", "settled_seq"),
     }
 
     user_id: columns.UserId
@@ -131,6 +143,12 @@ class Bet(Struct, gc=False):
     settled_at_us: Annotated[TimeUs | None, Meta(description="Time of the settlement or cancellation")]
 
 
+class ChangedBet(Bet, gc=False):
+    """A bet when it was placed, or when it was settled or cancelled, and whose it is."""
+
+    user_id: UserId
+
+
 class Bets(Struct, gc=False):
     """One page of a wallet's bets, newest first."""
 
@@ -159,6 +177,40 @@ def bets_statement(tables: Tables, conditions: Conditions) -> Select[Any]:
 
 def bet_statement(tables: Tables, _: Conditions) -> Select[Any]:
     return by_id(tables[BetRow], "bet_id")
+
+
+def placed_after_statement(tables: Tables, _: Conditions) -> Select[Any]:
+    """The first ``most`` bets of a user that were placed after a seq, in the order of seqs."""
+    table = tables[BetRow]
+    c = table.c
+    wanted = (of_one_user(table), c.seq > value("after_seq"))
+    return select(*fields_of(table)).where(*wanted).order_by(c.placed_at_us, c.seq).limit(value("most"))
+
+
+def settled_after_statement(tables: Tables, _: Conditions) -> Select[Any]:
+    """The first ``most`` bets of a user that were settled or cancelled after a seq, in the order of those seqs."""
+    table = tables[BetRow]
+    c = table.c
+    # The condition on placed_at_us is always true: with it SQLite takes the index that has settled_seq.
+    wanted = (of_one_user(table), c.placed_at_us >= 0, c.settled_seq > value("after_seq"))
+    return select(*fields_of(table)).where(*wanted).order_by(c.settled_seq).limit(value("most"))
+
+
+def as_placed(user_id: str, partition: int, row: Sequence[Any]) -> tuple[int, ChangedBet]:
+    """The seq at which the bet was placed, and the bet as it was then."""
+    bet = _document(partition, row)
+    seq: int = row[-5]
+    return seq, _changed(bet, user_id, status="open", payout=None, settled_position=None, settled_at_us=None)
+
+
+def as_settled(user_id: str, partition: int, row: Sequence[Any]) -> tuple[int, ChangedBet]:
+    """The seq at which the bet was settled or cancelled, and the bet since then."""
+    seq: int = row[-3]
+    return seq, _changed(_document(partition, row), user_id)
+
+
+def _changed(bet: Bet, user_id: str, **changes: Any) -> ChangedBet:
+    return ChangedBet(**{**asdict(bet), **changes}, user_id=user_id)
 
 
 def _list_queries(filters: Filters, at: Cursor | None) -> list[Query]:

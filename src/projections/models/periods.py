@@ -35,12 +35,16 @@ class PeriodRow(Row):
     """What the wallets of a partition bet on a period in one asset. Cancelled bets count nowhere.
 
     The row with ``asset`` "" is the period's outcome, in the partition of the game's stream only: ``outcome`` is
-    ``result`` or ``cancelled``, ``proof`` is JSON. The sums are those of ``projections.tables.wide``.
+    ``result`` or ``cancelled``, ``proof`` is JSON, and ``outcome_seq`` is the seq of the event, by which live feeds
+    find it. The sums are those of ``projections.tables.wide``.
     """
 
     table = "period"
     key_length = 3
-    indexes: ClassVar = {"period_by_name": ("game", "period", "partition", "asset")}
+    indexes: ClassVar = {
+        "period_by_name": ("game", "period", "partition", "asset"),
+        "period_by_outcome": ("game", "partition", "outcome_seq"),
+    }
 
     game: columns.Text
     period: columns.Text
@@ -54,6 +58,7 @@ class PeriodRow(Row):
     outcome: columns.Status | None = None
     result: columns.Text | None = None
     proof: columns.Json | None = None
+    outcome_seq: int | None = None
 
 
 class SelectionRow(Row):
@@ -97,7 +102,7 @@ def _game_of(event: Event) -> str:
     return event.user_id.removeprefix(GAME_STREAM)
 
 
-def fold(event: Event, _position: Position, buffer: RowBuffer) -> None:
+def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
     data = event.data
     match data:
         case BetPlaced():
@@ -120,10 +125,11 @@ def fold(event: Event, _position: Position, buffer: RowBuffer) -> None:
                 _count(period, selection, -1, -bet.stake)
         case ResultRecorded():
             outcome = buffer[PeriodRow].edit_or_add((_game_of(event), data.period, ""))
-            outcome.outcome, outcome.result = "result", data.result
+            outcome.outcome, outcome.result, outcome.outcome_seq = "result", data.result, position.seq
             outcome.proof = None if data.proof is None else msgspec.json.encode(data.proof).decode()
         case PeriodCancelled():
-            buffer[PeriodRow].edit_or_add((_game_of(event), data.period, "")).outcome = "cancelled"
+            outcome = buffer[PeriodRow].edit_or_add((_game_of(event), data.period, ""))
+            outcome.outcome, outcome.outcome_seq = "cancelled", position.seq
 
 
 def _count(period: PeriodRow, selection: SelectionRow, bets: int, stake: int) -> None:
@@ -202,6 +208,17 @@ class Period(ListedPeriod, gc=False):
     distribution: Annotated[list[Selected], Meta(description="By selection and asset")]
 
 
+class Outcome(Struct, gc=False):
+    """How a period ended: its result, or that it was cancelled. Its bets may still be open."""
+
+    game: fields.Game
+    period: Annotated[Text, Meta(description="Its start in UTC", examples=["20261123T130000Z"])]
+    result: Annotated[Text | None, Meta(description="The result; null where it was cancelled", examples=["7"])]
+    cancelled: Annotated[bool, Meta(description="Whether it was cancelled, and its stakes return")]
+    proof: Annotated[Proof | None, Meta(description="The block of the result, if it came with one")]
+    position: Annotated[fields.EventPosition, Meta(description="Position of the event")]
+
+
 class Periods(Struct, gc=False):
     """One page of a game's periods, the latest first: those with a bet, a result or a cancellation."""
 
@@ -256,6 +273,24 @@ def distribution_statement(tables: Tables, _: Conditions) -> Select[Any]:
         .group_by(c.selection, c.asset)
         .order_by(c.selection, c.asset)
     )
+
+
+def outcomes_statement(tables: Tables, _: Conditions) -> Select[Any]:
+    """(period, outcome, result, proof, seq) of the periods of a game that ended after a seq, in the order of seqs."""
+    c = tables[PeriodRow].c
+    return (
+        select(c.period, c.outcome, c.result, c.proof, c.outcome_seq)
+        .where(c.game == value("of_game"), c.partition == value("of_partition"), c.outcome_seq > value("after_seq"))
+        .order_by(c.outcome_seq)
+        .limit(value("most"))
+    )
+
+
+def outcome(game: str, partition: int, row: Sequence[Any]) -> Outcome:
+    """Of a row of ``outcomes_statement``."""
+    period, kind, result, proof, seq = row
+    decoded = None if proof is None else msgspec.json.decode(proof, type=Proof)
+    return Outcome(game, period, result, kind == "cancelled", decoded, f"{partition}:{seq}")
 
 
 def period_queries(game: str, period: str) -> list[Query]:

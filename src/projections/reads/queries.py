@@ -160,8 +160,8 @@ class Reads:
     async def read(self, user_id: str, read: UserRead) -> Found:
         user, rows = await self._rows_of(user_id, [read.query], {}, quick=read.quick)
         if not user.is_open:
-            return await self._found(user, None)
-        return await self._found(user, read.document(user, rows), read.missing)
+            return await self.found_of_user(user, None)
+        return await self.found_of_user(user, read.document(user, rows), read.missing)
 
     async def _list(self, user_id: str, of: UserList, filters: Filters, limit: int, cursor: str | None) -> Found:
         key = (of.name, user_id, filters)
@@ -169,13 +169,13 @@ class Reads:
         queries = of.queries(filters, at)
         user, rows = await self._rows_of(user_id, queries, {"most": limit + 1})
         if not user.is_open:
-            return await self._found(user, None)
+            return await self.found_of_user(user, None)
         if len(queries) > 1:
             rows.sort(key=of.place, reverse=True)
         snapshot = at.snapshot if at is not None else (user.seq,) * of.has_snapshot
         next_cursor = _next_cursor(key, rows, limit, of.place, lambda: snapshot)
         items = [of.item(user.partition, row) for row in rows[:limit]]
-        return await self._found(user, of.page(items, next_cursor))
+        return await self.found_of_user(user, of.page(items, next_cursor))
 
     async def _rows_of(
         self, user_id: str, queries: Sequence[Query], values: Mapping[str, Any], *, quick: bool = False
@@ -186,7 +186,10 @@ class Reads:
         status_rows, *lists = await self._model.fetch([Query(statements.user_status, own), *own_queries], quick=quick)
         return status_of(user_id, partition, status_rows), [row for rows in lists for row in rows]
 
-    async def _found(self, user: UserStatus, document: Struct | None, missing: str = "wallet_not_found") -> Found:
+    async def found_of_user(
+        self, user: UserStatus, document: Struct | None, missing: str = "wallet_not_found"
+    ) -> Found:
+        """The result of a read of one user's rows."""
         unfolded_us = user.quarantined_at_us
         if unfolded_us is None and self._ends.end(user.partition) > user.seq:
             unfolded_us = await self._ends.time_us(user.partition, user.seq + 1)
@@ -200,11 +203,11 @@ class Reads:
 
     async def gift(self, code: str) -> Found:
         user, rows = await self._rows_of(GIFT_STREAM + code, [gifts.GIFT], {}, quick=True)
-        return await self._found(user, gifts.document(user, rows, self._clock()), "not_found")
+        return await self.found_of_user(user, gifts.document(user, rows, self._clock()), "not_found")
 
     async def referral_code(self, code: str) -> Found:
         user, rows = await self._rows_of(CODE_STREAM + code, [referral_codes.CODE], {}, quick=True)
-        return await self._found(user, referral_codes.document(user, rows), "not_found")
+        return await self.found_of_user(user, referral_codes.document(user, rows), "not_found")
 
     # --- all users -----------------------------------------------------------------------------------------------
 
@@ -257,7 +260,11 @@ class Reads:
         """One period; its start is a multiple of the game's length. ``game``: None for a game that has no periods
         here."""
         queries = [] if game is None else periods.period_queries(game.name, period)
-        checkpoint_rows, quarantine_rows, *found = await self._model.fetch([*ALL_STATUS, *queries])
+        return await self.found_of_period(game, period, await self._model.fetch([*ALL_STATUS, *queries]))
+
+    async def found_of_period(self, game: Game | None, period: str, read: Sequence[Rows]) -> Found:
+        """The same of rows that are read already: those of ``ALL_STATUS`` and of ``period_queries``."""
+        checkpoint_rows, quarantine_rows, *found = read
         status = await self._status_of_all(checkpoint_rows, quarantine_rows)
         document = None
         if game is not None:

@@ -6,5 +6,6 @@
 ``server``           the store in a database server; ``server_reader``: its reader
 ``database``         the port of a server's sessions; ``postgresql`` and ``mysql`` are its adapters
 ``statements``       the statements that all of them share; ``common``: how a statement is compiled
+``slow``             logs reads that take long
 ===================  ================================================================================================
 """

@@ -30,7 +30,7 @@ class WrongTable(ValueError):
     """A pay table is not what its digest says. The text names the digest."""
 
 
-class Terms(NamedTuple):
+class Table(NamedTuple):
     """What a table says of the money of a bet."""
 
     rules: str
@@ -44,35 +44,35 @@ class PayTables:
 
     def __init__(self, forms: Mapping[str, bytes]) -> None:
         """``forms``: the tables as JSON, by digest. Raises WrongTable."""
-        self._terms = {digest: _terms(digest, form) for digest, form in forms.items()}
+        self._known = {digest: _read(digest, form) for digest, form in forms.items()}
         self.missing: set[str] = set()
 
-    def terms_of(self, digest: str) -> Terms | None:
+    def table_of(self, digest: str) -> Table | None:
         """None if the table is not known."""
-        return self._terms.get(digest)
+        return self._known.get(digest)
 
     def place(self, rules: str, game: str, stake: int, legs: int, fee: int, before_end_us: int) -> None:
         """Check the fee and the closing time of a placed bet. Raises Mismatch."""
-        terms = self._terms.get(rules)
-        if terms is None:
+        table = self._known.get(rules)
+        if table is None:
             self.missing.add(rules)
             return
-        if terms.rules != rules_of(game):
-            raise Mismatch(f"its pay table is one of {terms.rules}")
-        due = sum(part * terms.fee_bp // 10_000 for part in _parts(stake, legs))
+        if table.rules != rules_of(game):
+            raise Mismatch(f"its pay table is one of {table.rules}")
+        due = sum(part * table.fee_bp // 10_000 for part in _parts(stake, legs))
         if fee != due:
             raise Mismatch(f"its fee is {fee}, by its pay table {due}")
-        if before_end_us <= terms.close_us:
+        if before_end_us <= table.close_us:
             raise Mismatch("the bet was placed after its period had closed")
 
     def check(self, rules: str, legs: Sequence[tuple[str, int, int]], result: str) -> None:
         """Raise Mismatch unless each leg, (leg, stake, payout), pays what its table says on the result."""
-        terms = self._terms.get(rules)
-        if terms is None:
+        table = self._known.get(rules)
+        if table is None:
             return
         for leg, stake, payout in legs:
-            won = won_by(terms.rules, leg, result)
-            due = 0 if won is None else (stake - stake * terms.fee_bp // 10_000) * terms.odds[won] // 100
+            won = won_by(table.rules, leg, result)
+            due = 0 if won is None else (stake - stake * table.fee_bp // 10_000) * table.odds[won] // 100
             if payout != due:
                 raise Mismatch(f"the leg {leg} pays {payout} on the result {result}, by its pay table {due}")
 
@@ -161,15 +161,15 @@ def _five_d(leg: str, result: str) -> str | None:
     return value if _half(value, digit >= 5, digit % 2 == 1) else None
 
 
-def average_payout(terms: Terms, selection: str, stake: int) -> tuple[int, int]:
+def average_payout(table: Table, selection: str, stake: int) -> tuple[int, int]:
     """What a bet pays on all results together, and the number of results. Raises Mismatch for a leg that there is
     not."""
     legs = selection.split("+")
     total = 0
     for leg, part in zip(legs, _parts(stake, len(legs)), strict=True):
-        contract = part - part * terms.fee_bp // 10_000
-        total += sum(contract * terms.odds[won] // 100 * results for won, results in _wins_of(terms.rules, leg))
-    return total, _RESULTS[terms.rules]
+        contract = part - part * table.fee_bp // 10_000
+        total += sum(contract * table.odds[won] // 100 * results for won, results in _wins_of(table.rules, leg))
+    return total, _RESULTS[table.rules]
 
 
 @lru_cache(maxsize=1_024)
@@ -212,12 +212,12 @@ def _parts(stake: int, legs: int) -> list[int]:
     return [(stake + legs - 1 - at) // legs for at in range(legs)]
 
 
-def _terms(digest: str, form: bytes) -> Terms:
+def _read(digest: str, form: bytes) -> Table:
     try:
         table = json.loads(form)
         if sha256(json.dumps(table, sort_keys=True, separators=(",", ":")).encode()).hexdigest() != digest:
             raise WrongTable(f"the pay table that is kept under {digest} has another digest")
-        return Terms(table["rules"], dict(table["odds"]), int(table["fee_bp"]), int(table["close_ms"]) * 1_000)
+        return Table(table["rules"], dict(table["odds"]), int(table["fee_bp"]), int(table["close_ms"]) * 1_000)
     except WrongTable:
         raise
     except (ValueError, KeyError, TypeError) as error:

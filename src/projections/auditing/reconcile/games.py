@@ -138,11 +138,11 @@ class _OfPartition:
         selection = period.selections.setdefault((bet.selection, bet.asset), [0, 0])
         selection[0] += bets
         selection[1] += bets * bet.stake
-        terms = self._tables.terms_of(bet.rules)
-        if terms is None:
+        table = self._tables.table_of(bet.rules)
+        if table is None:
             hour.unknown += bets
         else:
-            total, results = average_payout(terms, bet.selection, bet.stake)
+            total, results = average_payout(table, bet.selection, bet.stake)
             hour.average[results] = hour.average.get(results, 0) + bets * total
 
     def _period(self, game: str, period: str) -> _OfPeriod:

@@ -1,0 +1,74 @@
+"""Live feeds as server-sent events: a response that lasts until its client goes or is dropped.
+
+Each event has ``id``, ``event`` and ``data``; the data is one line of JSON. A comment is a heartbeat. ``sockets``
+sends the same over a WebSocket.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+from litestar.types import Receive
+
+from ledger import background
+from projections.live.feed import HEARTBEAT, Feed, Message
+from projections.live.hub import Hub
+
+MEDIA_TYPE: Final = b"text/event-stream"
+HEADERS: Final = (
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),  # nginx would collect events before it sends them
+)
+_RETRY: Final = b"retry: 1000\n\n"
+"""Browsers connect again after so many milliseconds."""
+
+
+class Opened:
+    """A feed and the hub that it is to be removed from. ``close`` is called whatever happens."""
+
+    def __init__(self, hub: Hub, feed: Feed, receive: Receive) -> None:
+        self.feed = feed
+        self._hub = hub
+        task = asyncio.current_task()
+        assert task is not None
+        feed.cut = task.cancel
+        self._watching = background.start(_leave_when_gone(feed, receive), "live-feed-client")
+
+    async def close(self) -> None:
+        """Remove the feed. Nothing receives any more: the server closes no WebSocket before."""
+        self.feed.cut = None
+        self._hub.remove(self.feed)
+        self._watching.cancel()
+        await asyncio.wait({self._watching})
+
+
+async def _leave_when_gone(feed: Feed, receive: Receive) -> None:
+    while True:
+        message: Any = await receive()
+        if message["type"] in ("http.disconnect", "websocket.disconnect"):
+            feed.leave()
+            return
+
+
+class EventStream(Opened):
+    """The parts of the body of a response."""
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        yield _RETRY
+        while messages := await self.feed.waiting():
+            yield encoded(messages)
+
+
+def encoded(messages: Sequence[Message]) -> bytes:
+    """Messages as server-sent events."""
+    return b"".join(map(_encoded, messages))
+
+
+def _encoded(message: Message) -> bytes:
+    name, last_id, data = message
+    if name == HEARTBEAT:
+        return b":\n\n"
+    lines = b"id: %b\n" % last_id.encode() if last_id else b""
+    if name:
+        lines += b"event: %b\ndata: %b\n" % (name.encode(), data)
+    return lines + b"\n"
