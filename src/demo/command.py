@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-USERS, COMMANDS = 1_000, 12_000
-"""Half a minute to a minute on two slow cores that client and service share; the games alone take half a minute."""
+USERS, COMMANDS = 600, 10_000
+"""About half a minute on two cores that client and service share; the games alone take 23 seconds."""
 
 QUICK_USERS, QUICK_COMMANDS, QUICK_PERIODS = 150, 2_500, 8
 
@@ -78,7 +78,7 @@ def demo(
         users=users or (QUICK_USERS if quick else USERS),
         commands=commands or (QUICK_COMMANDS if quick else COMMANDS),
         periods=QUICK_PERIODS if quick else 48,
-        games=Plan(players=30, periods=1, bets=40) if quick else Plan(players=100, periods=5, bets=240),
+        games=Plan(players=30, periods=1, bets=40) if quick else Plan(players=60, periods=4, bets=240),
         seed=seed,
         rules=rules,
         url=url,

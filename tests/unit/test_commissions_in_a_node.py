@@ -4,8 +4,6 @@ Eight members in four partitions have referred each other in a row, and each has
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from itertools import count
 
 import pytest
 
@@ -201,29 +199,11 @@ async def crash_at_append(number: int, *, lands: bool) -> bool:
     world = await bets_settled(MemoryStateStore(), members)
     if number % 2:
         await world.save()
-    appends = count()
-    reached = asyncio.Event()
-
-    async def append(inner: Callable[..., Awaitable[None]], *args: object) -> None:
-        if next(appends) == number:
-            if lands:
-                await inner(*args)
-            reached.set()
-            await asyncio.Event().wait()  # the process dies here
-        await inner(*args)
-
-    inner = world.log.append
-    world.log.append = lambda *args: append(inner, *args)  # type: ignore[method-assign]
     world.clock.now_us = DUE
-    done = asyncio.ensure_future(all_paid(world, members))
-    died = asyncio.ensure_future(reached.wait())
-    await asyncio.wait({done, died}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (done, died):
-        task.cancel()
-    await world.restart()
+    died = await world.dies_at(number, all_paid(world, members), lands=lands)
     await all_paid(world, members)
     await world.stop()
-    return reached.is_set()
+    return died
 
 
 @pytest.mark.parametrize("lands", [True, False])

@@ -1,9 +1,5 @@
 """A gift is divided into shares, which users claim one each. The stream of the gift grants them in order."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from itertools import count
-
 import pytest
 
 from ledger.core.events import Balance
@@ -224,40 +220,21 @@ async def crash_at_append(number: int, *, lands: bool) -> bool:
     there was such an append."""
     world = await World(PARTITIONS, MemoryStateStore()).start()
     await world.given(*(open_wallet(user_id) for user_id in FEW), create_gift(100, 3))
-    claims = [claim_gift(user_id=user_id, command_id="claim") for user_id in FEW]
     if number % 2:
         await world.save()
-    appends, reached = count(), asyncio.Event()
-
-    async def append(inner: Callable[..., Awaitable[None]], *args: object) -> None:
-        if next(appends) == number:
-            if lands:
-                await inner(*args)
-            reached.set()
-            await asyncio.Event().wait()  # the process dies here
-        await inner(*args)
-
-    inner = world.log.append
-    world.log.append = lambda *args: append(inner, *args)  # type: ignore[method-assign]
-
-    async def all_claimed() -> None:
-        for claim in claims:
-            await world.post(claim)
-        await world.quiet()
-
-    done, died = asyncio.ensure_future(all_claimed()), asyncio.ensure_future(reached.wait())
-    await asyncio.wait({done, died}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (done, died):
-        task.cancel()
-    await world.restart()
-    for claim in claims:  # the same commands again: each takes effect once
-        await world.post(claim)
-    await world.quiet()
+    died = await world.dies_at(number, _all_claim(world), lands=lands)
+    await _all_claim(world)  # the same commands again: each takes effect once
     assert_paid_once(world, 5, 3, 100)
     await world.assert_true_of_the_log()
     verify(Lists(world.appended.records))
     await world.stop()
-    return reached.is_set()
+    return died
+
+
+async def _all_claim(world: World) -> None:
+    for user_id in FEW:
+        await world.post(claim_gift(user_id=user_id, command_id="claim"))
+    await world.quiet()
 
 
 @pytest.mark.parametrize("lands", [True, False])

@@ -1,8 +1,6 @@
 """Money flows on a node: once, whatever happens to the log, the process, the client and the rules."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from itertools import count
 
 import pytest
 
@@ -71,28 +69,11 @@ async def crash_at_append(number: int, *, lands: bool) -> bool:
     """Post COMMANDS; the process dies at that append. Then post all of them again. Returns whether there was such an
     append."""
     world = await World(2, MemoryStateStore(), rules=RULES).start()
-    appends, reached = count(), asyncio.Event()
-
-    async def append(inner: Callable[..., Awaitable[None]], *args: object) -> None:
-        if next(appends) == number:
-            if lands:
-                await inner(*args)
-            reached.set()
-            await asyncio.Event().wait()  # the process dies here
-        await inner(*args)
-
-    inner = world.log.append
-    world.log.append = lambda *args: append(inner, *args)  # type: ignore[method-assign]
-    posting = asyncio.ensure_future(_post_all(world, saves=number % 2 == 0))
-    died = asyncio.ensure_future(reached.wait())
-    await asyncio.wait({posting, died}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (posting, died):
-        task.cancel()
-    await world.restart()
+    died = await world.dies_at(number, _post_all(world, saves=number % 2 == 0), lands=lands)
     await _post_all(world, saves=False)
     await all_happened_once(world)
     await world.stop()
-    return reached.is_set()
+    return died
 
 
 async def _post_all(world: World, *, saves: bool) -> None:

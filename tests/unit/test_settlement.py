@@ -5,8 +5,6 @@ Eight users in four partitions bet on one period of Wingo. The result is 7: ``bi
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from itertools import count
 
 import pytest
 
@@ -23,7 +21,7 @@ from ledger.memory.state_store import MemoryStateStore
 from ledger.operations.audit import verify
 from ledger.ports import StateStore
 from ledger.writer.open_bets import ASK_AFTER_US
-from ledger.writer.requests import Accepted, AnyResponse, IdReused
+from ledger.writer.requests import Accepted, IdReused
 from ledger.writer.round import SETTLEMENTS_PER_ROUND
 from ledger.writer.writer import Writer
 from naive_games import fee_of, paid_legs
@@ -155,35 +153,15 @@ async def crash_at_append(number: int, *, lands: bool) -> bool:
     world = await bets_placed(3, MemoryStateStore())
     if number % 2:
         await world.save()
-    appends = count()
-    reached = asyncio.Event()
-
-    async def append(inner: Callable[..., Awaitable[None]], *args: object) -> None:
-        if next(appends) == number:
-            if lands:
-                await inner(*args)
-            reached.set()
-            await asyncio.Event().wait()  # the process dies here
-        await inner(*args)
-
-    inner = world.log.append
-    world.log.append = lambda *args: append(inner, *args)  # type: ignore[method-assign]
-    recording = asyncio.ensure_future(world.post(record_result("7", PERIOD, command_id="result")))
-    done = asyncio.ensure_future(_settled_soon(world, recording))
-    died = asyncio.ensure_future(reached.wait())
-    await asyncio.wait({done, died}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (recording, done, died):
-        task.cancel()
-    await world.restart()
-    again = await world.post(record_result("7", PERIOD, command_id="result"))
-    assert isinstance(again, Accepted)
+    died = await world.dies_at(number, _record(world), lands=lands)
+    await _record(world)
     await settled(world, 3)
     await world.stop()
-    return reached.is_set()
+    return died
 
 
-async def _settled_soon(world: World, recording: "asyncio.Future[AnyResponse]") -> None:
-    await recording
+async def _record(world: World) -> None:
+    assert isinstance(await world.post(record_result("7", PERIOD, command_id="result")), Accepted)
     await everything_is_settled(world)
 
 
