@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -280,6 +280,8 @@ class Nothing(Collector):
 
     def collect(self) -> list[Metric]:
         return []
+
+    pids: ClassVar[dict[str, int]] = {}
 
 
 async def called(cluster: ClusterInMemory, method: str, target: str, body: bytes = b"") -> tuple[int, bytes]:
