@@ -4,8 +4,10 @@ Every bet is a set of winning results, with the odds as text: what the rules say
 computed by the functions that the product uses.
 """
 
+from collections import Counter
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache
 from itertools import permutations, product
 
 DIGITS = "0123456789"
@@ -153,8 +155,29 @@ def fee_of(stake: int, count: int) -> int:
 def paid_legs(rules: str, selection: str, stake: int, result: str) -> list[tuple[str, int, int]]:
     """Each leg with its stake and its payout."""
     bets = selection.split("+")
-    paid = []
-    for bet, part in zip(bets, stakes(stake, len(bets)), strict=True):
-        contract = part - int(Fraction(part * 2, 100))
-        paid.append((bet, part, int(contract * Fraction(odds_of(rules, bet, result), 100))))
-    return paid
+    return [
+        (bet, part, _paid(part, odds_of(rules, bet, result)))
+        for bet, part in zip(bets, stakes(stake, len(bets)), strict=True)
+    ]
+
+
+def _paid(part: int, odds: int) -> int:
+    """What a leg with that stake pays at these odds, in hundredths."""
+    contract = part - int(Fraction(part * 2, 100))
+    return int(contract * Fraction(odds, 100))
+
+
+@cache
+def _numbers_of_odds(rules: str, leg: str) -> Counter[int]:
+    """At which odds the leg wins, 0 if it loses → on how many results."""
+    return Counter(odds_of(rules, leg, result) for result in RESULTS[rules])
+
+
+def paid_on_all_results(rules: str, selection: str, stake: int) -> int:
+    """What the bet would be paid, added up over every result that there can be."""
+    bets = selection.split("+")
+    return sum(
+        number * _paid(part, odds)
+        for bet, part in zip(bets, stakes(stake, len(bets)), strict=True)
+        for odds, number in _numbers_of_odds(rules, bet).items()
+    )

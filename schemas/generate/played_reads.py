@@ -54,6 +54,7 @@ _ASKED: Final[dict[str, Asked]] = {
     "leaderboard": lambda reads: reads.leaderboard("staked_week", "INR", START_US, 50),
     "periods": lambda reads: reads.periods(_GAME, 2, None),
     "house": lambda reads: reads.house("INR", house.Hours(0, 2**31 - 1), None, "day"),
+    "movers": lambda reads: reads.movers("INR", START_US, 50),
     "period": lambda reads: reads.period(_GAME, "20261123T130000Z"),
 }
 """Name of the example → the read that gives it."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from conformance.read_model_store import AMOUNT_MAX, ONE_OF_EACH, PARTITIONS, run
-from projections.models import history, leaderboards
+from projections.models import history, leaderboards, movers
 from projections.models.history import HistoryRow, history_statement
 from projections.models.leaderboards import Board, EndedRow, StandingRow, values_of
 from projections.models.wallets import AssetRow, WalletRow, assets_statement
@@ -173,6 +173,9 @@ class ReadModelContract:
             expected = [("u1", large), ("u7", large), ("u5", large - 1), ("u3", -1), ("u6", -2), ("u2", -large)]
             assert values_of(net) == expected[:most]
             assert all(type(value) is int for row in (*won, *net) for value in row[1:])
+            gained, lost = await model.fetch(movers.queries(Board(movers.BOARD, "INR", 5, 6), most))
+            assert values_of(gained) == expected[:3][:most]
+            assert values_of(lost) == expected[:2:-1][:most]
         await model.close()
         await store.close()
 

@@ -29,6 +29,7 @@ from projections.models.history import HistoryRow, balances_at_statement, balanc
 from projections.models.holds import HoldRow, hold_statement, holds_statement
 from projections.models.house import HouseRow, house_statement
 from projections.models.leaderboards import EndedRow, StandingRow, has_begun_statement, leaders_statement
+from projections.models.movers import movers_statement
 from projections.models.orders import OrderRow, order_statement
 from projections.models.periods import (
     PeriodRow,
@@ -95,6 +96,7 @@ ASKED: Final[list[tuple[Builder, frozenset[str]]]] = [
     ),
     *((leaders_statement, frozenset({measure, "day"})) for measure in ("staked", "won", "net")),
     (has_begun_statement, frozenset({"day"})),
+    *((movers_statement, frozenset({of})) for of in ("gained", "lost")),
     *((periods_statement, conditions | {"summed"}) for conditions in some(("after",))),
     *((house_statement, frozenset({by, "summed", *only})) for by in ("hour", "day") for only in ((), ("game",))),
     *((builder, frozenset({"summed"})) for builder in (period_statement, distribution_statement)),
@@ -121,11 +123,11 @@ ASKED: Final[list[tuple[Builder, frozenset[str]]]] = [
         )
     ),
 ]
-SORTED: Final = frozenset({"summed", "few", "left", "staked", "won", "net", "prefix", "users=3"})
+SORTED: Final = frozenset({"summed", "few", "left", "staked", "won", "net", "gained", "lost", "prefix", "users=3"})
 """Conditions whose rows may be sorted in memory: few rows change while a client pages, or is away; a leaderboard
 sorts all its users; the few rows of periods are added up; the wallets of a prefix are found by their names and
 sorted by their times."""
-OF_ALL_USERS: Final = (leaders_statement, has_begun_statement)
+OF_ALL_USERS: Final = (leaders_statement, has_begun_statement, movers_statement)
 """These read the standings of all users."""
 
 

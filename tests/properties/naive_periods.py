@@ -13,7 +13,7 @@ from fractions import Fraction
 from math import floor
 from typing import Any, Final
 
-from naive_games import RESULTS, paid_legs
+from naive_games import RESULTS, paid_on_all_results
 
 Event = Mapping[str, Any]
 Doc = dict[str, Any]
@@ -159,14 +159,6 @@ def _ppm(staked: Fraction, paid: Fraction) -> int | None:
     return floor((staked - paid) / staked * 1_000_000) if staked else None
 
 
-_averages: dict[tuple[str, str, int], Fraction] = {}
-
-
 def _average(rules: str, selection: str, stake: int) -> Fraction:
-    key = (rules, selection, stake)
-    if key not in _averages:
-        paid = [
-            leg_paid for result in RESULTS[rules] for _, _, leg_paid in paid_legs(rules, selection, stake, result)
-        ]
-        _averages[key] = Fraction(sum(paid), len(RESULTS[rules]))
-    return _averages[key]
+    """What the bet is paid on average, every result being as likely as any other."""
+    return Fraction(paid_on_all_results(rules, selection, stake), len(RESULTS[rules]))

@@ -268,6 +268,18 @@ class NaiveReads:
 
     # ---- sums
 
+    def movers(self, asset: str, at_us: int, limit: int) -> Doc:
+        """The whole leaderboard of the day, from both ends."""
+        board = self.leaderboard("net_day", asset, at_us, len(self.events))
+        nets = [(item["value"], item["user_id"]) for item in board["items"]]
+        lost = sorted(one for one in nets if one[0] < 0)
+        won = [one for one in nets if one[0] > 0]
+        return {
+            **{name: board[name] for name in ("asset", "from_us", "to_us")},
+            "won": _movers(won[:limit]),
+            "lost": _movers(lost[:limit]),
+        }
+
     def leaderboard(self, name: str, asset: str, at_us: int, limit: int) -> Doc:
         """The day, ISO week or month of `at_us`, found by trying each user and each bet."""
         measure, span = name.split("_")
@@ -856,3 +868,7 @@ def _items(answer: Doc | NotFound) -> list[Doc]:
     assert not isinstance(answer, NotFound), answer
     items: list[Doc] = answer["items"]
     return items
+
+
+def _movers(nets: list[tuple[int, str]]) -> list[Doc]:
+    return [{"rank": rank, "user_id": user_id, "net": net} for rank, (net, user_id) in enumerate(nets, 1)]

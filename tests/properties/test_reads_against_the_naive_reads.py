@@ -239,6 +239,11 @@ async def test_every_leaderboard_equals_the_reference_model(seed: int, open_both
                     limit = chance.choice((1, 3, 200))
                     found = plain(await product.reads.leaderboard(name, asset, at_us, limit))
                     assert found == model.leaderboard(name, asset, at_us, limit), (name, asset, at_us)
+        for asset in ("INR", "GOLD", "none-such"):
+            for day in days:
+                limit = chance.choice((1, 3, 200))
+                found = plain(await product.reads.movers(asset, day * DAY_US, limit))
+                assert found == model.movers(asset, day * DAY_US, limit), (asset, day)
 
 
 @seeds(100, 6)

@@ -30,6 +30,7 @@ NEEDED: Final = {
     "/v1/events": f"partition={HERE}",
     "/v1/leaderboards/{name}": "asset=INR",
     "/v1/house": "asset=INR",
+    "/v1/house/movers": "asset=INR",
     "/v1/wallets": "user_id=u1",
 }
 """Parameters that a route must have."""

@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from deploy.monitoring import dashboard
 from unit.alert_cases import CASES
+from unit.api_in_memory import InMemoryApi
+from unit.given import deposit
 from unit.monitoring import DASHBOARD, alerts, names_in
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +67,26 @@ def test_what_the_runbook_and_the_alerts_name_is_there() -> None:
         assert re.sub(r"_(total|bucket|count)$", "", name) in known, name
     for name in re.findall(r"\*(Stakelog\w+)\*", RUNBOOK):
         assert name in CASES, name
+
+
+async def test_rows_for_every_service_are_of_what_one_process_on_its_own_tables_exports(tmp_path: Path) -> None:
+    async with InMemoryApi(tmp_path, partitions=1) as client:
+        opening = b'{"type":"open_wallet","command_id":"open","user_id":"u1"}'
+        json_body = ("content-type", "application/json")
+        assert (await client.ask("POST", "/v1/commands", json_body, body=opening)).status == 201
+        await client.world.given(deposit(500))
+        await client.fold()
+        await client.get("/v1/games")
+        page = (await client.get("/metrics")).body.decode()
+    exported = set(re.findall(r"^\w+", page, re.MULTILINE))
+    everywhere = [row for row in dashboard.ROWS if not row.only]
+    assert len(everywhere) >= 5
+    for row in everywhere:
+        for panel in row.panels:
+            for expression, _ in panel.lines:
+                # This service in memory starts no child processes.
+                names = {name for name in names_in(expression) if not name.startswith("stakelog_child_")}
+                assert names <= exported, panel.title
 
 
 def test_the_dashboard_is_what_its_table_makes() -> None:

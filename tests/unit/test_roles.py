@@ -70,6 +70,7 @@ QUERIES: Final = {
     "/v1/orders": "?user_id=u1",
     "/v1/leaderboards/{name}": "?asset=INR",
     "/v1/house": "?asset=INR",
+    "/v1/house/movers": "?asset=INR",
     "/v1/events": "?partition=0",
 }
 GUARDED: Final = [route for route in ROUTES if route.roles]

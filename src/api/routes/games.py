@@ -1,4 +1,5 @@
-"""``/v1/games``: the games that take bets, and their periods; ``/v1/house``: what the house won by them."""
+"""``/v1/games``: the games that take bets, and their periods; ``/v1/house``: what the house won by them, and the top
+movers."""
 
 from typing import Any
 
@@ -8,7 +9,7 @@ from api.http.consistency import body_of, read_until_visible
 from api.http.problems import NotThere, Problem
 from api.http.requests import Request, Response
 from api.http.service import Service
-from api.routes.parameters import HouseQuery, OfGame, OfPeriod, PageQuery, ReadQuery
+from api.routes.parameters import HouseQuery, MoversQuery, OfGame, OfPeriod, PageQuery, ReadQuery
 from ledger.core.games.rules import EXTERNAL_GAME, Game, span_of
 from projections.models.house import DAY_HOURS, HOURS_MAX, hours_of
 
@@ -45,6 +46,14 @@ async def get_house(service: Service, request: Request[Any, HouseQuery]) -> Resp
         raise Problem("malformed_request", detail, field="from_us")
     found = await read_until_visible(
         request, reads, None, lambda: reads.house(query.asset, hours, query.game, query.by, service.edges)
+    )
+    return json_response(request, body_of(found))
+
+
+async def get_movers(service: Service, request: Request[Any, MoversQuery]) -> Response:
+    query, reads = request.query, service.reads
+    found = await read_until_visible(
+        request, reads, None, lambda: reads.movers(query.asset, query.at_us, query.limit)
     )
     return json_response(request, body_of(found))
 

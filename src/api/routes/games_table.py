@@ -5,11 +5,21 @@ from typing import Final
 from api.http.bodies import AsOfSeveral, Games
 from api.http.routing import AnyRoute, Body, Route
 from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER
-from api.routes.games import get_games, get_house, get_period, get_periods
-from api.routes.parameters import HouseQuery, LeaderboardQuery, OfGame, OfLeaderboard, OfPeriod, PageQuery, ReadQuery
+from api.routes.games import get_games, get_house, get_movers, get_period, get_periods
+from api.routes.parameters import (
+    HouseQuery,
+    LeaderboardQuery,
+    MoversQuery,
+    OfGame,
+    OfLeaderboard,
+    OfPeriod,
+    PageQuery,
+    ReadQuery,
+)
 from api.routes.wallets import get_leaderboard
 from projections.models.house import House
 from projections.models.leaderboards import Leaderboard
+from projections.models.movers import Movers
 from projections.models.periods import Period, Periods
 
 _EVERY_ROLE: Final = (GAME_SERVER, PLAYER, OPERATOR, AUDITOR, ADMIN)
@@ -99,6 +109,22 @@ GAME_ROUTES: Final[tuple[AnyRoute, ...]] = (
         description=(
             "And what their pay tables predict. A bet and its payout count in the hour in which the bet was placed, "
             "so both edges are about the same bets."
+        ),
+    ),
+    Route(
+        method="GET",
+        path="/v1/house/movers",
+        handler=get_movers,
+        query=MoversQuery,
+        roles=(OPERATOR, AUDITOR, ADMIN),
+        returns=(Body(Movers, _TRUE_AT, examples=("movers",), as_of=AsOfSeveral),),
+        problems=_READ,
+        tag="games",
+        operation="getMovers",
+        summary="Read who won and who lost the most on a day",
+        description=(
+            "The net of a UTC day, as in the leaderboard `net_day`: payouts less their stakes, on the day of the "
+            "settlement."
         ),
     ),
 )

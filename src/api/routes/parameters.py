@@ -362,6 +362,24 @@ class LeaderboardQuery(ReadQuery, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="Users at most", examples=[LIMIT])] = LIMIT
 
 
+class MoversQuery(ReadQuery, frozen=True, kw_only=True):
+    asset: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}\Z",
+            description="The asset whose amounts are summed up",
+            examples=["INR"],
+            extra={"must": "an asset's code, such as INR"},
+        ),
+    ]
+    at_us: (
+        Annotated[TimeUs, Meta(description="The UTC day of this time, in Unix microseconds; absent: today")] | None
+    ) = None
+    limit: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="Users of each list at most", examples=[LIMIT])] = (
+        LIMIT
+    )
+
+
 class HouseQuery(ReadQuery, frozen=True, kw_only=True):
     asset: Annotated[
         str,

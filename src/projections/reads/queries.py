@@ -28,6 +28,7 @@ from projections.models import (
     holds,
     house,
     leaderboards,
+    movers,
     orders,
     periods,
     referral_codes,
@@ -226,6 +227,16 @@ class Reads:
         )
         seqs, _, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
         document = leaderboards.document(board, leaderboards.values_of(rows))
+        return Found(document, "", seqs, True, self._age_ms(oldest_us), self._is_board_suspect())
+
+    async def movers(self, asset: str, at_us: int | None, limit: int) -> Found:
+        """The users with the largest net win and loss of the UTC day that contains ``at_us``; None: of today."""
+        board = await self._board_at(movers.BOARD, asset, at_us)
+        checkpoint_rows, quarantine_rows, gained, lost = await self._model.fetch(
+            [*ALL_STATUS, *movers.queries(board, limit)]
+        )
+        seqs, _, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
+        document = movers.document(board, gained, lost)
         return Found(document, "", seqs, True, self._age_ms(oldest_us), self._is_board_suspect())
 
     def _is_board_suspect(self) -> bool:

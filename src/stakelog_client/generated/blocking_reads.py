@@ -29,6 +29,7 @@ from stakelog_client.generated.models import (
     ListedPeriod,
     ListedSentTransfer,
     ListedWallet,
+    Movers,
     Order,
     Orders,
     OwnedCode,
@@ -407,6 +408,21 @@ class BlockingReads:
             House,
             None,
             deadline_s,
+        )
+
+    def get_movers(
+        self,
+        *,
+        asset: str,
+        at_us: int | None = None,
+        limit: int | None = None,
+        deadline_s: float | None = None,
+    ) -> Movers:
+        """Read who won and who lost the most on a day. `asset`: The asset whose amounts are summed up. `at_us`:
+        The UTC day of this time, in Unix microseconds; absent: today. `limit`: Users of each list at most.
+        """
+        return self.read(
+            "/v1/house/movers", {"asset": asset, "at_us": at_us, "limit": limit}, Movers, None, deadline_s
         )
 
     def get_partitions(

@@ -850,6 +850,42 @@ class ListedWallet(Struct, frozen=True, kw_only=True):
     """Asset to wagering; absent unless a deposit or a bonus had to be staked by the rules"""
 
 
+class Mover(Struct, frozen=True, kw_only=True):
+    """A user who won or lost money on the day."""
+
+    rank: int
+    """1 for the largest win or loss"""
+
+    user_id: str
+    """The wallet's user"""
+
+    net: int
+    """Payouts less their stakes, in the asset's minor unit; below 0 for a loss"""
+
+
+class Movers(Struct, frozen=True, kw_only=True):
+    """The users with the largest net win and with the largest net loss of a UTC day: the largest first, ties by
+    user_id.
+    """
+
+    asset: str
+    """The asset's code"""
+
+    from_us: int
+    """Start of the day, included"""
+
+    to_us: int
+    """End of the day, not included"""
+
+    won: list[Mover]
+    """Users whose net is above 0"""
+
+    lost: list[Mover]
+    """Users whose net is below 0"""
+
+    as_of: AsOfSeveral
+
+
 class Order(Struct, frozen=True, kw_only=True):
     """A deposit or a withdrawal."""
 
