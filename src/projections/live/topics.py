@@ -66,7 +66,8 @@ class Reading(NamedTuple):
     ``events``: those after the requested seq, in order. They are complete up to ``seq``. ``is_whole``: the tables
     have no further events. ``folded``: the seq up to which the rows of the topic are folded. ``state``: None if there
     is none, if it was not requested, or if not ``is_whole``. ``quarantined``: the rows of the user are behind those
-    of the partition. ``refused``: rows of the topic differ from the log, and the settings refuse such reads."""
+    of the partition. ``refused``: rows of the topic differ from the log, and the settings refuse such reads.
+    """
 
     seq: int
     events: Sequence[Event]
