@@ -63,7 +63,7 @@ test: setup ## run everything: checks, and all tests on real processes and real 
 	@$(BIN)/mypy
 	@$(PYTHON) -m deploy.local install
 	@# In the order of the folders: tests that wait for servers begin early, and short ones fill the end.
-	@$(BIN)/pytest -n 6 --dist loadfile --no-loadscope-reorder --hypothesis-profile=deep
+	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --hypothesis-profile=deep
 
 coverage: setup ## show which lines the fast tests reach; tests that start the program are not counted
 	@$(BIN)/coverage erase
