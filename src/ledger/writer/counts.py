@@ -17,5 +17,7 @@ class RoundCounts:
         """For each round with due timers: how late the first of them was, in seconds."""
         self.settled = 0
         """Bets that outcomes of periods ended."""
+        self.unpaid = 0
+        """Of these bets, those whose payout did not fit into the wallet."""
         self.stale = 0
         """Appends that the log refused because another process had written to the partition."""
