@@ -1,4 +1,4 @@
-"""A payout that its wallet has no room for: the rest is in the read of the bet, the log of the service, and a metric."""
+"""A payout that its wallet has no room for: the rest is in the read of the bet, the service log, and a metric."""
 
 import json
 import logging
