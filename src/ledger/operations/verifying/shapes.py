@@ -497,5 +497,5 @@ OWN_TYPES: Final = frozenset(DATA.keys() - COMMANDS.keys())
 """The types of the ledger's own events: no command makes them."""
 
 ALSO_OWN_TYPES: Final = frozenset({"bet_settled", "bet_cancelled", "bonus_granted"})
-"""The types of which some events are made by commands, and others by the ledger itself: by the outcome of a period, or
-by the rules of money flows."""
+"""The types of which some events are made by commands, and others by the ledger itself: by the outcome of a
+period, or by the rules of money flows."""
