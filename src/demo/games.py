@@ -28,7 +28,7 @@ BURST_S: Final = 0.6
 _AGAIN_S: Final = 0.1
 _RESULT_WITHIN_S: Final = 60.0
 _CANCELLED_PERIOD: Final = 2
-"""The number of the period of each game that is cancelled. A shorter day cancels its last one, but never the first."""
+"""The number of the period that each game cancels. A shorter day cancels its last period, but never the first."""
 
 
 @dataclass(frozen=True, slots=True)
