@@ -131,13 +131,12 @@ def reverse(case: Case, command: Reverse) -> Decision:
     assert isinstance(original, Reversible), original
     if original.reversed:
         return already_resolved("event", command.position, "reversed")
-    if original.grant_id is not None:
-        if not _is_whole(wallet, original.grant_id, original.bonus):
-            return Rejection(
-                Code.CANNOT_REVERSE,
-                f"the bonus of {command.position} is spent, staked or expired, wholly or in part",
-                {"position": command.position},
-            )
+    if original.grant_id is not None and not _is_whole(wallet, original.grant_id, original.bonus):
+        return Rejection(
+            Code.CANNOT_REVERSE,
+            f"the bonus of {command.position} is spent, staked or expired, wholly or in part",
+            {"position": command.position},
+        )
     if refusal := _bonus_not_reversed(case, command.position):
         return refusal
     asset = original.asset
