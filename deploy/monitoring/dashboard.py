@@ -1,7 +1,7 @@
 """Writes dashboard.json, the Grafana dashboard, from the table below: ``python3 -m deploy.monitoring.dashboard``.
 
-A panel is one row of the table, so that a change is a change of one line; Grafana's own format repeats some thirty
-lines for each panel.
+A panel is a few lines of the table, so a change is easy to review; Grafana's own format repeats some thirty lines for
+each panel.
 """
 
 import json
@@ -16,7 +16,7 @@ _RATE: Final = "[$__rate_interval]"
 
 
 class Panel(NamedTuple):
-    """``lines``: expressions, and the text of their legend. ``unit``: one of Grafana's."""
+    """One graph. ``lines``: (expression in PromQL, text of its legend). ``unit``: the name of a unit of Grafana."""
 
     title: str
     unit: str
@@ -25,7 +25,7 @@ class Panel(NamedTuple):
 
 
 class Row(NamedTuple):
-    """``only``: where the series of its panels are; empty: in every service."""
+    """A row of panels. ``only``: which installations have their metrics, as text of the title; "": all."""
 
     title: str
     only: str
@@ -458,7 +458,7 @@ _SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 
 
 def dashboard() -> dict[str, Any]:
-    """In Grafana's format."""
+    """The dashboard in Grafana's format."""
     panels: list[dict[str, Any]] = []
     top = 0
     for row in ROWS:
@@ -524,7 +524,7 @@ def _panel(number: int, panel: Panel, place: dict[str, int]) -> dict[str, Any]:
 
 
 def text() -> str:
-    """What is in the file."""
+    """The content of ``dashboard.json``."""
     return json.dumps(dashboard(), indent=2) + "\n"
 
 

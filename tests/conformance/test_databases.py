@@ -423,7 +423,9 @@ async def test_a_process_has_one_pool_with_a_bounded_number_of_connections(
 
     await asyncio.gather(count(), *(read() for _ in range(30)))
     assert 1 <= most <= 3
-    assert model.pool.used == 0
+    async with asyncio.timeout(60):
+        while model.pool.used:  # the connection of the last reader that was cancelled may be on its way back
+            await asyncio.sleep(0.01)
     await store.close()
     assert databases.ask(connections_to(databases, database_url)) == [["0"]]
 
