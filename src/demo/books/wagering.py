@@ -2,8 +2,8 @@
 
 A deposit or a bonus adds to what is required. Once enough was staked, the next addition begins a new window, in which
 nothing is staked yet. A bet or an addition counts no longer when it is cancelled or reversed. Those of an earlier
-window change what was staked there beyond what was required; where a cancelled stake was needed, as much must be staked
-again.
+window change what was staked there beyond what was required; where a cancelled stake was needed, as much must be
+staked again.
 """
 
 from __future__ import annotations
