@@ -212,6 +212,12 @@ ROWS: Final = (
                 "Bets a second that were settled or returned by results of periods.",
                 ((f"sum(rate(stakelog_bets_settled_total{_RATE}))", "bets"),),
             ),
+            Panel(
+                "Unpaid payouts",
+                "short",
+                "Bets that won more than their wallet has room for. The player is still owed the rest. Alert: any.",
+                (("sum by (instance) (increase(stakelog_unpaid_payouts_total[1h]))", "in 1 h {{instance}}"),),
+            ),
         ),
     ),
     Row(

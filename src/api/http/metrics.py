@@ -187,6 +187,11 @@ class _RoundCounts(Collector):
         for name, text, value in (
             ("stakelog_bets_settled", "Bets settled or returned by outcomes of periods", counts.settled),
             (
+                "stakelog_unpaid_payouts",
+                "Payouts of which a part is unpaid, because the wallet has no room for it",
+                counts.unpaid,
+            ),
+            (
                 "stakelog_stale_appends",
                 "Appends that the log refused because another process had written to the partition",
                 counts.stale,

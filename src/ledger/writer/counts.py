@@ -17,5 +17,7 @@ class RoundCounts:
         """How late the earliest due timer of a round was, in seconds; rounds without one are left out."""
         self.settled = 0
         """Bets that were settled or returned by outcomes of periods."""
+        self.unpaid = 0
+        """Bets whose payout did not fit into the wallet, so that a part of it is unpaid."""
         self.stale = 0
         """Appends that the log refused because another process had written to the partition."""
