@@ -107,7 +107,7 @@ class ReadModelContract:
         wallet = ("u1", "open", 1, "r1", "o1", "INR", AMOUNT_MAX, "0:7", 2)
         assert plain(standing) == [(7, None, None, *wallet)]
         amounts = ("INR", 1, -AMOUNT_MAX, AMOUNT_MAX, 0, 5, None, 0, AMOUNT_MAX)
-        assert plain(assets) == [(*amounts, None, 0, "0")], "and no wagering"
+        assert plain(assets) == [(*amounts, None, None, 0, "0", "0")], "and no wagering"
         assert plain(checkpoints) == [(0, 7), (1, 0), (2, 0), (3, 0)]
         assert await model.fetch([assets_of("u2")], quick=True) == [[]]
         assert await model.fetch([]) == []
