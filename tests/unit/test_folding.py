@@ -414,7 +414,7 @@ async def test_sums_over_all_time_have_no_bound(tmp_path: Path) -> None:
 
 # --- what the rows mean ---------------------------------------------------------------------------------------------
 
-MEANING: Final = {9: "8f0974b081c981c6", 10: "476189a50a9fb7cf"}
+MEANING: Final = {9: "8f0974b081c981c6", 10: "476189a50a9fb7cf", 11: "10705d78f734a725"}
 """Version of the folds → the digest of the rows that it makes of the published scenario of every event."""
 
 
