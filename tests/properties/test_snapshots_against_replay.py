@@ -6,6 +6,7 @@ writes are killed, so the store has broken snapshots, too. Then a new node loads
 
 import asyncio
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +37,7 @@ Content = list[dict[str, Value]]
 
 
 class Day:
-    """A node in memory, and the accepted requests with tnext_owner responses."""
+    """A node in memory, and the accepted requests with their responses."""
 
     def __init__(self, world: World, chance: random.Random) -> None:
         self.world, self.chance = world, chance
@@ -99,8 +100,13 @@ def _halted(_: int, error: LedgerError) -> None:
     raise error
 
 
-async def recovered(world: World, store: StateStore) -> tuple[Content, int]:
-    """Recover every partition and save it. Returns the content of ``store``, and how many records were replayed."""
+Arrived = Sequence[tuple[int, int]]
+"""(partition, seq) of each event whose follow-up has arrived."""
+
+
+async def recovered(world: World, store: StateStore, arrived: Arrived = ()) -> tuple[Content, int, Arrived]:
+    """Recover every partition and save it. Returns the content of ``store``, how many records were replayed, and the
+    arrivals among them. ``arrived``: before these records; the follow-ups would be delivered again, and be closed."""
     log = world.new_log()
     writers = [
         Writer(partition, log, store, world.clock, ASSETS, deliver=_nowhere, announce=lambda _: None, halted=_halted)
@@ -109,13 +115,13 @@ async def recovered(world: World, store: StateStore) -> tuple[Content, int]:
     replayed = 0
     for writer in writers:
         replayed += await writer.recover(save_every=1_000)
-    for writer in writers:
-        for partition, seq in writer.arrivals.take():
-            writers[partition].state.close_follow_up(seq)
+    found = [arrival for writer in writers for arrival in writer.arrivals.take()]
+    for partition, seq in (*arrived, *found):
+        writers[partition].state.close_follow_up(seq)
     for writer in writers:
         await writer.store_writes.save()
         assert store.checkpoint(writer.partition) == writer.head
-    return content(store), replayed
+    return content(store), replayed, found
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -145,8 +151,8 @@ async def test_a_state_from_a_snapshot_equals_the_state_replayed_from_the_log(se
         loaded = store.checkpoint(partition)
         # A snapshot whose writer was killed while it deleted older ones is complete, so a newer one may be loaded.
         assert (0 if loaded is None else loaded.seq) >= finished[partition]
-    by_snapshot, replayed = await recovered(world, store)
-    by_log, records = await recovered(world, MemoryStateStore())
+    by_log, records, arrived = await recovered(world, MemoryStateStore())
+    by_snapshot, replayed, _ = await recovered(world, store, arrived)
     assert by_snapshot == by_log
     assert replayed <= records - sum(finished)
     assert content(world.store) == by_log

@@ -159,7 +159,10 @@ class InMemoryApi:
     async def ask(
         self, method: str, target: str, *headers: tuple[str, str], app: Rim | None = None, body: bytes = b""
     ) -> ApiResponse:
-        """``app``: the one that is asked; None: the one for clients."""
+        """``app``: the one that is asked; None: the one for clients. The request's id is always the same, unless
+        ``headers`` choose another: so equal requests get equal responses."""
+        if "x-request-id" not in dict(headers):
+            headers = (*headers, ("x-request-id", "the-test"))
         raw_path, _, query = target.partition("?")
         scope: Any = {
             "type": "http",

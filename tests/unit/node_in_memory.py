@@ -171,7 +171,9 @@ class World:
         async with asyncio.timeout(60):
             for _ in range(3):
                 await asyncio.sleep(0)
-                while not all(writer.idle for writer in self.node.writers.values()):  # noqa: ASYNC110
+                while self.node.follow_ups_waiting or not all(  # noqa: ASYNC110
+                    writer.idle for writer in self.node.writers.values()
+                ):
                     await asyncio.sleep(0.001)
 
     async def logged(self, event_type: str) -> None:

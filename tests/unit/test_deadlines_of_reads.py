@@ -65,7 +65,13 @@ def target_of(path: str, query: type[Any]) -> str:
     return f"{target}?{'&'.join(parameters)}"
 
 
-READS: Final = {route.path: target_of(route.path, route.query) for route in ROUTES if route.method == "GET"}
+FEEDS: Final = ("/v1/live", "/v1/live/ws")
+"""They are to last."""
+READS: Final = {
+    route.path: target_of(route.path, route.query)
+    for route in ROUTES
+    if route.method == "GET" and route.path not in FEEDS
+}
 STRONG: Final = f"{READS['/v1/wallets/{user_id}']}&consistency=strong"
 OTHERS: Final = {"a wallet that does not exist": "/v1/wallets/stranger?timeout_ms=1500", "a strong read": STRONG}
 

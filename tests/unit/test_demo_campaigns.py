@@ -85,7 +85,7 @@ def test_the_claims_of_a_gift_are_one_wave_of_different_wallets_after_it_was_cre
     assert not any(server._may_claim(player) for player in again), "until their shares are read"
 
 
-def test_nobody_is_referred_by_a_wallet_that_may_close_or_is_capped() -> None:
+def test_no_user_is_referred_by_a_wallet_that_may_close_or_is_capped() -> None:
     given = Given()
     server = GameServer(Day(users=80, commands=100, seed=3, servers=1), 0, given.books)
     barred = [p.user_id for p in server.mine if p.role in (Role.VISITOR, Role.CAPPED)]

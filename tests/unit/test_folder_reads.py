@@ -12,7 +12,7 @@ import pytest
 from api.cli.audit.folder_reads import FolderReads
 from api.cli.audit.sources import CannotAudit
 from ledger.sqlite.folder import READ_MODEL
-from projections.auditing.reconcile import totals as reconcile_totals
+from projections.auditing.reconcile import as_of as reconcile_as_of
 from projections.auditing.reconcile import wallets as reconcile_wallets
 from projections.auditing.reconcile.run import Difference, Reconciled, reconcile
 from projections.storage.port import ReadModelUnavailable
@@ -23,7 +23,7 @@ from unit.read_model import ReadModel
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (reconcile_wallets, reconcile_totals):
+    for module in (reconcile_wallets, reconcile_as_of):
         monkeypatch.setattr(module, "_PAUSE_S", 0.001)
 
 

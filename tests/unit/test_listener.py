@@ -33,9 +33,22 @@ async def _http_only(scope: Any, receive: Any, send: Any) -> None:
     await ok(scope, receive, send)
 
 
+class HttpOnly:
+    """An application without WebSockets."""
+
+    sockets = None
+
+    def __init__(self, serve: Any) -> None:
+        self._serve = serve
+
+    async def __call__(self, *arguments: Any) -> None:
+        await self._serve(*arguments)
+
+
 @asynccontextmanager
 async def listening(connections_max: int = 100, app: Any = _http_only) -> AsyncIterator[Listener]:
-    one = Listener(app, resolve_free(Address("127.0.0.1", free_port()), "STAKELOG_PORT"), connections_max)
+    served: Any = HttpOnly(app)
+    one = Listener(served, resolve_free(Address("127.0.0.1", free_port()), "STAKELOG_PORT"), connections_max)
     await one.start()
     try:
         yield one

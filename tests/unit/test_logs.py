@@ -110,7 +110,7 @@ async def test_each_response_has_the_id_of_its_log_lines(tmp_path: Path, caplog:
         ids.clear()
         responses = [
             await client.ask("GET", "/v1/wallets/u1", ("x-request-id", "mine")),
-            await client.ask("GET", "/nothing/here?secret=1"),
+            await client.ask("GET", "/nothing/here?secret=1", ("x-request-id", "")),
         ]
     assert responses[0].headers["x-request-id"] == "mine" == ids[0]
     assert responses[1].headers["x-request-id"] == ids[1]

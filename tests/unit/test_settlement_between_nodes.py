@@ -85,7 +85,7 @@ async def test_the_bets_of_another_node_are_settled_once_whenever_it_dies(lands:
     assert append > 1
 
 
-# --- asking for an outcome that was not announced ------------------------------------------------------------------
+# --- an outcome that was not announced ------------------------------------------------------------------------------
 
 
 async def bet_at(cluster: ClusterInMemory) -> tuple[str, str, str]:

@@ -420,7 +420,7 @@ RULES: Final = book(
 )
 OLD, OTHER, NEW = "u00007", "u00000", "new"
 OPEN_BETS: Final = {OLD: "b-3-426", OTHER: "b-0-200/?%41+#"}
-"""Of the folder: user → the bet that nobody has settled."""
+"""Of the folder: user → the bet that is not settled."""
 STAKE: Final = 1_001
 
 

@@ -34,9 +34,11 @@ async def open_feed(service: Service, request: Request[Any, LiveQuery]) -> Feed:
             user_ids, games, last_id or None, _payers(identity, user_ids), service.gate.watch(request.scope)
         )
     except TooManyFeeds as error:
+        limit = error.limit
         if error.of_all:
-            raise Problem("overloaded", str(error)) from None
-        raise Problem("rate_limited", str(error), retry_after_s=_TRY_AGAIN_S) from None
+            raise Problem("overloaded", f"this node has {limit} live feeds, its limit") from None
+        detail = f"there are {limit} live feeds of this user, the limit"
+        raise Problem("rate_limited", detail, retry_after_s=_TRY_AGAIN_S) from None
     except UnknownId:
         detail = "the Last-Event-ID is not one of a feed with these user_ids and games"
         raise Problem("malformed_request", detail, field="Last-Event-ID") from None

@@ -1,6 +1,6 @@
 """Load: the requests as bytes, the generator that counts responses, and clients that look into each response.
 
 `bodies` makes the requests and `generator` posts them. `client` looks into responses; `retrying` retries until a
-command is accepted, `paging` reads a long history, `freshness` measures when a command is visible. `grown_log`
-writes a long log without a service.
+command is accepted, `paging` reads a long history, `freshness` measures when a command is visible, `feeds` has many
+live feeds open. `grown_log` writes a long log without a service.
 """

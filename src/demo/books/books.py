@@ -193,7 +193,7 @@ class Books:
             self._fire(wallet, now_us)
 
     def welcome(self, user_ids: Iterable[str]) -> None:
-        """Users whom others may refer to and send money to from now on."""
+        """From now on others may refer to these users and send them money."""
         self.opened.extend(user_id for user_id in user_ids if self.wallet(user_id).status)
 
     def differences(self, user_id: str, seen: dict[str, Any] | None, *, settled: bool = True) -> list[str]:

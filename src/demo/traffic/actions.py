@@ -422,7 +422,7 @@ class Actions:
         return f"{self.day.tag}unknown{self.rng.randint(1, 50)}"
 
     def _referrer(self) -> str | None:
-        """One of the users; the first ones more often. Nobody whose wallet may close or is capped, because a
+        """One of the users; the first ones more often. Not one whose wallet may close or is capped, because a
         commission may arrive at any moment; a closed wallet may be named."""
         for _ in range(4):
             user_id = self.books.opened[int(len(self.books.opened) * self.rng.random() ** 2)]

@@ -68,7 +68,7 @@ class TooManyFeeds(Exception):
 
     def __init__(self, limit: int, *, of_all: bool) -> None:
         super().__init__(f"at most {limit} live feeds at once {'on this node' if of_all else 'for one user'}")
-        self.of_all = of_all
+        self.limit, self.of_all = limit, of_all
 
 
 class HubClosed(Exception):
