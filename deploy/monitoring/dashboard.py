@@ -1,7 +1,7 @@
 """Writes dashboard.json, the Grafana dashboard, from the table below: ``python3 -m deploy.monitoring.dashboard``.
 
-A panel is one row of the table, so that a change is a change of one line; Grafana's own format repeats some thirty
-lines for each panel.
+A panel is a few lines of the table, so a change is easy to review; Grafana's own format repeats some thirty lines for
+each panel.
 """
 
 import json
@@ -16,7 +16,7 @@ _RATE: Final = "[$__rate_interval]"
 
 
 class Panel(NamedTuple):
-    """``lines``: expressions, and the text of their legend. ``unit``: one of Grafana's."""
+    """One graph. ``lines``: (expression in PromQL, text of its legend). ``unit``: the name of a unit of Grafana."""
 
     title: str
     unit: str
@@ -25,7 +25,7 @@ class Panel(NamedTuple):
 
 
 class Row(NamedTuple):
-    """``only``: where the series of its panels are; empty: in every service."""
+    """A row of panels. ``only``: which installations have their metrics, as text of the title; "": all."""
 
     title: str
     only: str
@@ -123,7 +123,7 @@ ROWS: Final = (
             Panel(
                 "Events of a round",
                 "short",
-                "How many events one append has. More load makes larger rounds, not more of them.",
+                "How many events one append has. Under more load rounds are larger, not more frequent.",
                 _quantiles("stakelog_round_events"),
             ),
             Panel(
@@ -209,8 +209,14 @@ ROWS: Final = (
             Panel(
                 "Bets settled by results",
                 "ops",
-                "Bets a second that the results of periods ended.",
+                "Bets a second that were settled or returned by results of periods.",
                 ((f"sum(rate(stakelog_bets_settled_total{_RATE}))", "bets"),),
+            ),
+            Panel(
+                "Unpaid payouts",
+                "short",
+                "Bets that won more than their wallet has room for. The player is still owed the rest. Alert: any.",
+                (("sum by (instance) (increase(stakelog_unpaid_payouts_total[1h]))", "in 1 h {{instance}}"),),
             ),
         ),
     ),
@@ -243,7 +249,7 @@ ROWS: Final = (
             Panel(
                 "Age of the last check",
                 "s",
-                "Since the partition that was compared with the log the longest time ago. Alert: a day.",
+                "Of the partition whose last comparison with the log is the oldest. Alert: a day.",
                 (("max(stakelog_read_model_check_age_seconds)", "age"),),
             ),
             Panel(
@@ -261,7 +267,7 @@ ROWS: Final = (
             Panel(
                 "Partitions",
                 "short",
-                "Owned by each node, and of these open for commands. Together they are all partitions.",
+                "Owned by each node, and open for commands on it. All nodes together own all partitions.",
                 (
                     ("stakelog_partitions_owned", "owned {{instance}}"),
                     ("stakelog_partitions_open", "open {{instance}}"),
@@ -276,25 +282,25 @@ ROWS: Final = (
             Panel(
                 "Takeovers",
                 "s",
-                "How long the last takeover of a partition took, until it was open.",
+                "How long the last takeover of a partition took, until it accepted commands.",
                 (("stakelog_takeover_last_seconds", "{{instance}}"),),
             ),
             Panel(
                 "Clock",
                 "s",
-                "Difference to the clock of the brokers. Alert: 0.5 s; at 1 s the node is not ready.",
+                "Between the node and the brokers. Alert: 0.5 s; at 1 s the node is not ready.",
                 (("stakelog_clock_off_seconds", "{{instance}}"),),
             ),
             Panel(
                 "Delay of the event loop",
                 "s",
-                "How late what is due runs. Alert: p99 over 100 ms.",
+                "How late the event loop runs what is due. Alert: p99 over 100 ms.",
                 _quantiles("stakelog_event_loop_delay_seconds", "instance"),
             ),
             Panel(
                 "CPU",
                 "percentunit",
-                "Parts of a core. A node decides commands in one thread. Alert: 70 %.",
+                "100 % is one core. A node decides commands in one thread. Alert: 70 %.",
                 (
                     (
                         f"rate(process_cpu_seconds_total{_RATE}) {_OURS}",
@@ -306,7 +312,7 @@ ROWS: Final = (
             Panel(
                 "Memory",
                 "bytes",
-                "Of each process, and what all processes of the service may have together. Alert: 80 % of it.",
+                "Of each process, and the limit for all processes of the service together. Alert: 80 % of the limit.",
                 (
                     (
                         f"process_resident_memory_bytes {_OURS}",
@@ -331,7 +337,7 @@ ROWS: Final = (
             Panel(
                 "Child processes",
                 "bool_yes_no",
-                "Whether the follower, which fills the read model, and its check run.",
+                "Whether the follower, which fills the read model, and the background check run.",
                 (("stakelog_follower_up", "follower {{instance}}"), ("stakelog_check_up", "check {{instance}}")),
             ),
             Panel(
@@ -405,7 +411,7 @@ ROWS: Final = (
             Panel(
                 "Failed logins and reused refresh tokens",
                 "short",
-                "In the last hour. A refresh token that comes again may be stolen.",
+                "In the last hour. A refresh token that is used twice may be stolen.",
                 (
                     ("sum(increase(stakelog_failed_logins_total[1h]))", "failed logins"),
                     ("sum(increase(stakelog_reused_refresh_tokens_total[1h]))", "reused refresh tokens"),
@@ -414,7 +420,7 @@ ROWS: Final = (
             Panel(
                 "Rate limits shared",
                 "bool_yes_no",
-                "Whether the nodes add up in Redis what clients spend. No: each allows the whole limit.",
+                "Whether the nodes count requests together in Redis. No: each node allows the whole limit.",
                 (("stakelog_rate_limits_shared", "{{instance}}"),),
             ),
         ),
@@ -438,7 +444,7 @@ ROWS: Final = (
             Panel(
                 "Where workers spend time",
                 "percentunit",
-                "Seconds a second in folds, and in transactions of the database.",
+                "The part of the time in folds, and in transactions of the database.",
                 (
                     (f"rate(stakelog_worker_fold_seconds_total{_RATE})", "folds {{instance}}"),
                     (f"rate(stakelog_worker_store_seconds_total{_RATE})", "transactions {{instance}}"),
@@ -458,7 +464,7 @@ _SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 
 
 def dashboard() -> dict[str, Any]:
-    """In Grafana's format."""
+    """The dashboard in Grafana's format."""
     panels: list[dict[str, Any]] = []
     top = 0
     for row in ROWS:
@@ -524,7 +530,7 @@ def _panel(number: int, panel: Panel, place: dict[str, int]) -> dict[str, Any]:
 
 
 def text() -> str:
-    """What is in the file."""
+    """The content of ``dashboard.json``."""
     return json.dumps(dashboard(), indent=2) + "\n"
 
 

@@ -1,14 +1,15 @@
-"""A histogram that one thread counts in. The one of prometheus_client takes locks for each value."""
+"""A histogram that one thread fills. That of prometheus_client locks for each value."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
-"""Buckets of durations."""
+"""Bounds of the buckets of durations, in seconds."""
 
 
 class Histogram:
-    """``bounds``: the largest value of each bucket, in ascending order; larger values are in one more."""
+    """``bounds``: the largest value of each bucket, in ascending order. Values above the last one are in a further
+    bucket. ``sum``: of all values."""
 
     __slots__ = ("_counts", "bounds", "sum")
 
@@ -22,7 +23,8 @@ class Histogram:
         self.sum += value
 
     def buckets(self) -> Iterator[tuple[str, float]]:
-        """For each bound, and for ``+Inf``: how many values are at most it, as Prometheus wants them."""
+        """Yield (bound as text, how many values are at most this bound) for each bound and for ``+Inf``, the buckets
+        of Prometheus' text format."""
         total = 0
         for bound, number in zip((*self.bounds, float("inf")), self._counts, strict=True):
             total += number

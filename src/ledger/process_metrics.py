@@ -17,8 +17,8 @@ _CHILD: Final = "stakelog_child"
 
 
 def register_process(registry: CollectorRegistry, children: Mapping[str, Callable[[], int | None]]) -> None:
-    """Register this process, the memory limit, and the processes that it starts: by name, what returns the process
-    id, or None while there is no such process."""
+    """Register the metrics of this process, of the memory limit, and of the processes that this one starts.
+    ``children``: name → a function that returns the process id, or None while the process does not run."""
     ProcessCollector(registry=registry)
     registry.register(_MemoryLimit())
     if children:

@@ -6,13 +6,13 @@ The subclass has a fixture ``live``.
 import asyncio
 from typing import Final
 
-from projections.live.port import Change, Feed, Gap, LiveFeed
+from projections.live.port import Change, Gap, LiveFeed, Messages
 
 WITHIN_S: Final = 20.0
 BET: Final = {"u1": ("balance", "bet")}
 
 
-async def next_of(feed: Feed) -> Change | Gap:
+async def next_of(feed: Messages) -> Change | Gap:
     async with asyncio.timeout(WITHIN_S):
         return await anext(feed)
 

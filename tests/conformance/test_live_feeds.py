@@ -13,7 +13,7 @@ from deploy.local.servers import Redis
 from projections.caching.port import CacheUnavailable
 from projections.caching.redis_client import RedisClient
 from projections.live.memory import MemoryLiveFeed
-from projections.live.port import Change, Feed, Gap
+from projections.live.port import Change, Gap, Messages
 from projections.live.redis import RedisLiveFeed
 
 
@@ -72,7 +72,7 @@ async def test_a_broken_subscription_is_renewed_and_yields_a_gap(own_redis: Redi
 MESSAGE: Final = Change(1, 1, 2, BET)
 
 
-async def publish_until_received(publisher: RedisLiveFeed, feed: Feed) -> None:
+async def publish_until_received(publisher: RedisLiveFeed, feed: Messages) -> None:
     async def publish() -> None:
         while True:
             with suppress(CacheUnavailable):

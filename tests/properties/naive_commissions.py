@@ -1,17 +1,17 @@
-"""Commissions and valid referrals, as the reference model has them: found by scanning the facts of a wallet.
+"""Commissions and valid referrals in the reference model: everything is found by scanning the facts of a wallet.
 
 Where the contract can be read in two ways:
 
 1. A stake counts on the UTC day on which its bet is settled, and only if the player has a referrer by then.
 2. A day's commission is due at the midnight that ends the day plus the delay; with ``per_bet`` each is due at the
-   settlement. What is due is closed by a fact on the player's wallet, which then goes up level by level.
+   settlement. A fact on the player's wallet says that it is due; from there it goes up level by level.
 3. Of several timers of a wallet that are due at the same time, commissions come last; among them by asset.
 4. The rate of a level is that of the payee's agent level when it is paid: 0 beyond the last of its rates. The walk
    up ends at the last level that has a rate at any agent level, 0 included.
-5. A closed payee counts as a level. What a payee has no room for is carried in whole units. Cash below 0 gives room
-   for more than the largest amount, which a commission never exceeds.
-6. A member is valid once in each asset, whatever is reversed later. The deposit that reaches the sum says so; its
-   own amount is in the sum.
+5. A payee whose wallet is closed counts as a level. What a payee has no room for is carried, in whole units. Cash
+below 0 gives room for more than the largest amount, but no commission is larger than that amount. 6. A member becomes
+a valid referral once in each asset, whatever is reversed later. The fact of the deposit that reaches the sum says so;
+its own amount is in the sum.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,8 @@ def due_at(rules: Rules, time_us: int) -> int | None:
 
 
 def not_closed(facts: Sequence[Fact]) -> list[tuple[int, str, str, int]]:
-    """(when it is due, asset, day, stakes) of each commission that is earned and not yet due, the first one first."""
+    """(when it is due, asset, day, stakes) of each commission that no ``commission_due`` has closed, the earliest
+    first."""
     placed: dict[str, dict[str, Any]] = {}
     earned: dict[tuple[str, str], tuple[int, int]] = {}
     for fact in facts:

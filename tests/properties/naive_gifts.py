@@ -1,4 +1,4 @@
-"""Gifts and referral codes, as the reference model has them: found by scanning the facts of a stream or of a wallet.
+"""Gifts and referral codes in the reference model: everything is found by scanning the facts of a stream or a wallet.
 
 Where the contract can be read in two ways:
 
@@ -7,10 +7,9 @@ Where the contract can be read in two ways:
    refuse a share the first of these counts: ``not_found``, ``closed``, ``used_up``, ``expired``.
 3. A second ``create_gift`` of a code is ``already_resolved``, also with other fields; ``close_gift`` of a gift that
    was never created is ``not_eligible``. A gift has at least one unit for each share, else ``amount_out_of_range``.
-4. A wallet that a gift refused may claim it again. A share that the wallet had no room for counts as claimed.
-5. A wallet has a code from its claim on, until the claim is refused. Gifts and codes have names of their own: a code
-   may be spelled as a gift is.
-6. A wallet that owns the code that it was opened with has no referrer by it.
+4. A wallet whose claim the gift refused may claim it again. A share for which the wallet had no room counts as
+claimed. 5. A wallet has a code from its claim on, unless the claim is refused. A referral code and the code of a gift
+may be the same text. 6. A wallet that was opened with its own code gets no referrer by it.
 """
 
 from collections.abc import Sequence
@@ -59,7 +58,8 @@ def next_share(stream: Sequence[Fact], time_us: int) -> dict[str, Any]:
 
 
 def shares(amount: int, claims: int) -> list[int]:
-    """Equal parts; what is left over goes to the first ones, a unit each."""
+    """The amounts of the shares, in order: equal parts, and a unit more for each of the first ones until nothing is
+    left."""
     parts = [amount // claims] * claims
     for number in range(amount - sum(parts)):
         parts[number] += 1

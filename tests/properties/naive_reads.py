@@ -515,12 +515,15 @@ class NaiveReads:
     def _bet(self, placed: Event) -> Doc:
         settled = self._resolution(placed, "bet_id", "bet_settled", "bet_cancelled")
         payout: int | None = None
+        unpaid = 0
         if settled is None:
             status = "open"
         elif settled["type"] == "bet_cancelled":
             status = "cancelled"
         else:
             payout = int(settled["data"]["payout"])
+            if settled["data"].get("legs"):  # a settlement by a result: what its legs pay is what it should have paid
+                unpaid = sum(paid for _, _, paid in settled["data"]["legs"]) - payout
             status = "won" if payout > 0 else "lost"
         told = {name: placed["data"][name] for name in ("bet_id", "game", "period", "selection", "asset", "stake")}
         return {
@@ -531,6 +534,7 @@ class NaiveReads:
             "placed_at_us": placed["time_us"],
             "settled_position": None if settled is None else _position(settled),
             "settled_at_us": None if settled is None else settled["time_us"],
+            "unpaid": unpaid,
         }
 
     def _hold(self, placed: Event) -> Doc:

@@ -66,8 +66,9 @@ class Told:
         told = {"game": "external", "period": "p1", "selection": "red", "asset": "INR"} | data
         return self.add(user_id, "bet_placed", {"cash": -stake}, bet_id=bet_id, stake=stake, **told)
 
-    def settle(self, payout: int, bet_id: str = "b1", user_id: str = "u1") -> str:
-        return self.add(user_id, "bet_settled", {"cash": payout} if payout else {}, bet_id=bet_id, payout=payout)
+    def settle(self, payout: int, bet_id: str = "b1", user_id: str = "u1", **data: Any) -> str:
+        change = {"cash": payout} if payout else {}
+        return self.add(user_id, "bet_settled", change, bet_id=bet_id, payout=payout, **data)
 
     def cancel(self, stake: int, bet_id: str = "b1", *, before_bet: bool = False) -> str:
         change = {} if before_bet else {"cash": stake}
@@ -354,6 +355,7 @@ def test_an_open_bet(told: Told) -> None:
         "placed_at_us": 20,
         "settled_position": None,
         "settled_at_us": None,
+        "unpaid": 0,
     }
     assert told.reads.bet("u1", "b1") == bet
     assert told.reads.bets("u1") == {"items": [bet]}
@@ -366,6 +368,13 @@ def test_a_bet_is_won_with_a_payout_above_0_and_lost_without(told: Told, payout:
     bet = document(told.reads.bet("u1", "b1"))
     assert (bet["status"], bet["payout"]) == (status, payout)
     assert (bet["settled_position"], bet["settled_at_us"]) == ("0:3", 30)
+
+
+def test_what_the_legs_of_a_bet_pay_beyond_its_payout_is_unpaid(told: Told) -> None:
+    told.bet(5)
+    told.settle(7, legs=[["red", 3, 6], ["number:7", 2, 18]], unpaid=17)
+    bet = document(told.reads.bet("u1", "b1"))
+    assert (bet["status"], bet["payout"], bet["unpaid"]) == ("won", 7, 17)
 
 
 def test_a_cancelled_bet_has_no_payout_and_was_settled_by_its_cancelling(told: Told) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from deploy.local.server import free_port
+from ledger.core.games.rules import built_in_games
 
 pytestmark = pytest.mark.system
 PAGE = Path(__file__).parents[2] / "docs" / "money-flows.md"
@@ -91,3 +92,58 @@ def test_expiry(responses: dict[str, list[dict[str, Any]]]) -> None:
     assert kinds.keys() == {"registration", "first_deposit", "attendance"}
     for grant in kinds.values():
         assert grant["expires_at_us"] == grant["created_at_us"] + 604_800_000_000
+
+
+def test_when_the_house_can_lose(responses: dict[str, list[dict[str, Any]]]) -> None:
+    (house,) = responses["When the house can lose"]
+    assert {warning["game"] for warning in house["warnings"]} == set(built_in_games())
+
+
+def test_gifts(responses: dict[str, list[dict[str, Any]]]) -> None:
+    created, claimed, received, closed, gift = responses["Gifts"]
+    assert [created["type"], claimed["type"], closed["type"]] == ["gift_created", "gift_claimed", "gift_closed"]
+    assert (received["type"], received["user_id"]) == ("gift_received", "ada")
+    assert (received["data"]["code"], received["data"]["amount"]) == ("diwali", 33_334)
+    assert (gift["claimed"], gift["claims"], gift["status"]) == (1, 3, "closed")
+
+
+def test_referral_codes(responses: dict[str, list[dict[str, Any]]]) -> None:
+    claimed, granted, opened, referrer = responses["Referral codes"]
+    assert claimed["type"] == "referral_code_claimed"
+    assert (granted["type"], granted["user_id"], granted["data"]["code"]) == ("referral_code_granted", "ada", "ADA")
+    assert (opened["type"], opened["data"]["referral_code"]) == ("wallet_opened", "ADA")
+    assert (referrer["type"], referrer["user_id"], referrer["data"]["referrer_id"]) == (
+        "referrer_set",
+        "grace",
+        "ada",
+    )
+
+
+def test_valid_referrals_and_the_invitation(responses: dict[str, list[dict[str, Any]]]) -> None:
+    deposited, valid, invitation = responses["Valid referrals"]
+    assert deposited["data"]["referral_rules"] == deposited["data"]["rules"]
+    assert (valid["type"], valid["user_id"], valid["data"]["member"]) == ("referral_valid", "ada", "grace")
+    assert (invitation["type"], invitation["data"]["kind"]) == ("bonus_granted", "invitation")
+    assert (invitation["seq"], invitation["data"]["amount"]) == (valid["seq"] + 1, 5_500)
+
+
+def test_commissions(responses: dict[str, list[dict[str, Any]]]) -> None:
+    placed, settled, paid = responses["Commissions"]
+    assert placed["type"] == "bet_placed"
+    assert settled["data"]["commission_at_us"] == settled["time_us"], "per_bet: due at once"
+    assert (paid["type"], paid["user_id"], paid["data"]["member"]) == ("commission_paid", "ada", "grace")
+    assert (paid["data"]["stake"], paid["data"]["level"], paid["data"]["rate_e9"]) == (10_000, 1, 6_000_000)
+    assert paid["data"]["amount"] == 60
+
+
+def test_agent_levels(responses: dict[str, list[dict[str, Any]]]) -> None:
+    level_set, placed, settled, paid = responses["Agent levels"]
+    assert (level_set["type"], level_set["data"]["level"]) == ("agent_level_set", 1)
+    assert [placed["type"], settled["type"]] == ["bet_placed", "bet_settled"]
+    assert (paid["type"], paid["user_id"], paid["data"]["rate_e9"]) == ("commission_paid", "ada", 7_000_000)
+    assert (paid["data"]["stake"], paid["data"]["amount"]) == (20_000, 140)
+
+
+def test_every_section_with_examples_is_checked(responses: dict[str, list[dict[str, Any]]]) -> None:
+    checked = re.findall(r'responses\["([^"]+)"\]', Path(__file__).read_text())
+    assert sorted(checked) == sorted(responses)

@@ -41,6 +41,7 @@ CASES: Final[dict[str, Series]] = {
     ),
     "StakelogForks": {f'stakelog_partition_forks{{partition="3",{PODS}}}': "7+0x59 7+1x59"},
     "StakelogStaleAppends": counter(f"stakelog_stale_appends_total{{{PODS}}}", 0, 1),
+    "StakelogPayoutUnpaid": counter(f"stakelog_unpaid_payouts_total{{{PODS}}}", 0, 1),
     "StakelogTargetDown": gauge(f"up{{{PODS}}}", 1, 0),
     "StakelogNodeNotReady": gauge(f"stakelog_ready{{{PODS}}}", 1, 0),
     "StakelogPartitionClosed": {

@@ -3,17 +3,23 @@ programs: they have the minor unit."""
 
 import pytest
 
+from ledger.core.case import LISTED_MAX
 from ledger.core.commands import Command
+from ledger.core.games.periods import name_of
+from ledger.core.games.rules import built_in_games
 from ledger.core.money import AMOUNT_MAX, format_amount
 from ledger.core.rejections import Code
 from unit.given import (
     ASSETS,
+    NOON,
     Scene,
     adjust,
+    cancel_period,
     capture_hold,
     deposit,
     hold,
     place_bet,
+    record_result,
     request_withdrawal,
     set_limits,
     settle_bet,
@@ -21,6 +27,7 @@ from unit.given import (
 )
 
 LIMITED = set_limits(balance_max=100_000, stake_max_per_day=5_000, withdrawal_max_per_day=5_000)
+PERIOD = name_of(NOON)
 
 
 @pytest.mark.parametrize(
@@ -94,3 +101,22 @@ def test_an_unknown_game_names_the_games_that_exist() -> None:
     refusal = Scene.with_cash().refused(place_bet(10, game="roulette"))
     assert (refusal.code, refusal.fields) == (Code.UNKNOWN_GAME, {"game": "roulette"})
     assert refusal.detail.startswith("there is no game roulette; known games: external, 5d_10m, ")
+    listed = refusal.detail.partition("known games: ")[2].split(", ")
+    assert len(listed) == LISTED_MAX + 1
+    assert listed[-1] == "… (GET /v1/games lists them all)"
+
+
+@pytest.mark.parametrize(
+    "command", [record_result("7", PERIOD, game="external"), cancel_period(PERIOD, game="external")]
+)
+def test_a_result_of_external_games_is_refused_with_what_ends_their_bets(command: Command) -> None:
+    refusal = Scene().refused(command)
+    assert (refusal.code, refusal.fields) == (Code.UNKNOWN_GAME, {"game": "external"})
+    assert refusal.detail == (
+        "games outside of the ledger have no results here: settle_bet or cancel_bet ends each of their bets"
+    )
+
+
+def test_a_result_of_an_unknown_game_does_not_name_external_which_has_none() -> None:
+    refusal = Scene().refused(record_result("7", PERIOD, game="roulette"))
+    assert refusal.detail == f"there is no game roulette; known games: {', '.join(sorted(built_in_games()))}"

@@ -265,6 +265,7 @@ def test_a_bet_open_won_lost_and_cancelled() -> None:
         "placed_at_us": NOON,
         "settled_position": None,
         "settled_at_us": None,
+        "unpaid": 0,
     }
     assert oracle_of(scene).bets["b1"] == opened
     scene.given(place_bet(1, "b2"), place_bet(1, "b3"))

@@ -1,10 +1,10 @@
-"""The log of a process on stderr: lines for people, or one JSON object a line for a log store.
+"""The service log on stderr: lines for people, or one JSON object a line for a log store.
 
-Every module logs through the standard library; what is set up here decides how a line looks. A line that was written
-while a request was served has the request's id (`api.http.request_id`). Values given as ``extra`` are fields of their
-own in JSON; lines for people leave them out, because their message says the same.
+Every module logs through the standard library; this module sets the format of a line. A line that was written while a
+request was served has the id of the request (``api.http.request_id``). In JSON the values of ``extra`` are fields of
+their own; lines for people leave them out, because the message says the same.
 
-Not structlog: importing it takes 8 MiB in each of the service's three processes, because it imports rich.
+Not structlog: it imports rich, and takes 8 MiB of memory in each of the service's three processes.
 """
 
 import logging
@@ -23,14 +23,14 @@ _FIELDS: Final = ("levelname", "name", "message", "request_id")
 def set_up_logs(environment: Mapping[str, str]) -> None:
     """Let all loggers of this process write to stderr, from INFO on. Call once, before the first line.
 
-    A value of ``STAKELOG_LOG_FORMAT`` other than ``json`` means text: the settings, which are read later, refuse a
-    wrong one with a message that must be readable.
+    Each value of ``STAKELOG_LOG_FORMAT`` but ``json`` means text. A wrong value is refused later, when the settings
+    are read, with a message that must be readable.
     """
     logging.basicConfig(level=logging.INFO, handlers=[handler_for(environment, sys.stderr)])
 
 
 def handler_for(environment: Mapping[str, str], stream: TextIO) -> logging.Handler:
-    """What writes the lines to ``stream``."""
+    """A handler that writes lines in the format of ``STAKELOG_LOG_FORMAT`` to ``stream``."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_json_lines() if environment.get(LOG_FORMAT) == JSON else _LinesForPeople())
     handler.addFilter(_add_request_id)
@@ -55,8 +55,8 @@ class _LinesForPeople(logging.Formatter):
 
 
 def _json_lines() -> logging.Formatter:
-    """Fields ``time`` (UTC), ``level``, ``logger``, ``message`` and ``request_id`` (null outside of requests);
-    ``exception`` where there is one; and the fields that the line was given."""
+    """One JSON object a line. Fields: ``time`` (UTC), ``level``, ``logger``, ``message``, ``request_id`` (null
+    outside of requests), ``exception`` if the line has one, and the values of ``extra``."""
     from pythonjsonlogger.msgspec import MsgspecFormatter
 
     return MsgspecFormatter(

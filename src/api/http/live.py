@@ -1,7 +1,7 @@
-"""Live feeds as server-sent events: a response that lasts until its client goes or is dropped.
+"""Live feeds as server-sent events: a response that lasts until its client leaves or the hub drops the feed.
 
-Each event has ``id``, ``event`` and ``data``; the data is one line of JSON. A comment is a heartbeat. ``sockets``
-sends the same over a WebSocket.
+An event has ``id``, ``event`` and ``data``, one line of JSON; the first one may have only an ``id``, ``dropped`` has
+none. A heartbeat is a comment. ``sockets`` sends the same over WebSockets.
 """
 
 import asyncio
@@ -20,11 +20,12 @@ HEADERS: Final = (
     (b"x-accel-buffering", b"no"),  # nginx would collect events before it sends them
 )
 _RETRY: Final = b"retry: 1000\n\n"
-"""Browsers connect again after so many milliseconds."""
+"""Tells browsers to connect again 1,000 ms after a break."""
 
 
 class Opened:
-    """A feed and the hub that it is to be removed from. ``close`` is called whatever happens."""
+    """An open feed with its connection: when the client leaves, the feed ends; when the hub cuts the feed, the
+    current task, which serves the connection, is cancelled. The caller must call ``close`` in every case."""
 
     def __init__(self, hub: Hub, feed: Feed, receive: Receive) -> None:
         self.feed = feed
@@ -35,7 +36,7 @@ class Opened:
         self._watching = background.start(_leave_when_gone(feed, receive), "live-feed-client")
 
     async def close(self) -> None:
-        """Remove the feed. Nothing receives any more: the server closes no WebSocket before."""
+        """Remove the feed from the hub, and stop receiving: the server closes a WebSocket only after that."""
         self.feed.cut = None
         self._hub.remove(self.feed)
         self._watching.cancel()
@@ -51,16 +52,17 @@ async def _leave_when_gone(feed: Feed, receive: Receive) -> None:
 
 
 class EventStream(Opened):
-    """The parts of the body of a response."""
+    """The feed as the body of a response."""
 
     async def parts(self) -> AsyncIterator[bytes]:
+        """Yield the body piece by piece, until the feed ends."""
         yield _RETRY
         while messages := await self.feed.waiting():
             yield encoded(messages)
 
 
 def encoded(messages: Sequence[Message]) -> bytes:
-    """Messages as server-sent events."""
+    """The messages as server-sent events, one after the other."""
     return b"".join(map(_encoded, messages))
 
 

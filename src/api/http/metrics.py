@@ -38,7 +38,7 @@ _LOOK_S: Final = 1.0
 
 
 def outcome_of(answer: AnyResponse | Problem) -> str:
-    """``accepted``, ``duplicate``, ``dry_run`` or the problem's code."""
+    """The label of the outcome of one command: ``accepted``, ``duplicate``, ``dry_run`` or the problem's code."""
     match answer:
         case Accepted():
             return "duplicate" if answer.hit else "accepted"
@@ -57,7 +57,7 @@ def outcome_of(answer: AnyResponse | Problem) -> str:
 
 
 class Metrics:
-    """Counters of this process, and gauges that are read from the node on each scrape."""
+    """Counters of this process, and gauges that are read from the node, the read model and the hub on each scrape."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Metrics:
         self.failed_logins = Total("stakelog_failed_logins", "Logins with a wrong secret", registry=self._registry)
         self.requests = RequestMetrics()
         self.loop_delay = LoopDelay()
-        """Counts once it is started."""
+        """Counts after its ``start`` was called."""
         self._registry.register(self.requests)
         self._registry.register(_NodeGauges(node))
         self._registry.register(_RoundCounts(node))
@@ -99,7 +99,7 @@ class Metrics:
             self.count(outcome, number)
 
     async def exposition(self) -> bytes:
-        with suppress(TimeoutError):  # then the gauges are those of the last look
+        with suppress(TimeoutError):  # then the gauges have the values of the previous scrape
             async with asyncio.timeout(_LOOK_S):
                 await self._read_model.look()
         return generate_latest(self._registry)
@@ -111,7 +111,9 @@ class _FeedCounts(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield _single("stakelog_live_feeds", "Open live feeds", len(self._hub.feeds))
-        dropped = CounterMetricFamily("stakelog_live_feeds_dropped", "Live feeds that were ended", labels=["reason"])
+        dropped = CounterMetricFamily(
+            "stakelog_live_feeds_dropped", "Live feeds that the service ended", labels=["reason"]
+        )
         for reason, number in sorted(self._hub.dropped.items()):
             dropped.add_metric([reason], number)
         yield dropped
@@ -183,7 +185,12 @@ class _RoundCounts(Collector):
             counts.timer_late_s,
         )
         for name, text, value in (
-            ("stakelog_bets_settled", "Bets that the outcomes of periods ended", counts.settled),
+            ("stakelog_bets_settled", "Bets settled or returned by outcomes of periods", counts.settled),
+            (
+                "stakelog_unpaid_payouts",
+                "Payouts of which a part is unpaid, because the wallet has no room for it",
+                counts.unpaid,
+            ),
             (
                 "stakelog_stale_appends",
                 "Appends that the log refused because another process had written to the partition",
@@ -242,7 +249,7 @@ class _TokenCounts(Collector):
 
 
 class _Seen(NamedTuple):
-    """What one ``look`` found: the read model, and how far it is behind the log, by partition."""
+    """What one ``look`` found: the status of the read model, and how far it is behind the log, by partition."""
 
     status: ReadModelStatus
     accounts: Sequence[AccountTotal]

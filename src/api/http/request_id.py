@@ -1,7 +1,7 @@
-"""The id of each request: in its response, in the log lines that are written while it is served, and in the problem
-of an unforeseen failure.
+"""The id of each request. It is in the response, in the log lines that are written while the request is served, and
+in the problem ``internal_error``.
 
-A caller may choose it, so that one id follows a request through several services; else this process makes one.
+A caller may choose the id, so that a request has the same id in several services. Otherwise this process makes one.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Final
 
 HEADER: Final = b"x-request-id"
 _CHOSEN: Final = re.compile(rb"[A-Za-z0-9._:-]{1,64}").fullmatch
-"""Ids that are taken over. Others could forge log lines, or fill them."""
+"""The ids that are accepted from a caller. Others could forge log lines, or make them long."""
 
 _PROCESS: Final = token_hex(6)
 _numbers: Final = count(1)
@@ -23,7 +23,8 @@ REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("REQUEST_ID", default=Non
 
 
 def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The caller's id if it is usable, else a new one: a random part of this process, and a number.
+    """Returns the caller's id if ``_CHOSEN`` matches it, otherwise a new one: a random part that is the same for the
+    whole process, and a number.
 
     ``headers``: of the request, with names in lower case.
     """

@@ -1,7 +1,7 @@
-"""Live feeds over WebSockets: the same messages as server-sent events have, each as one JSON text.
+"""Live feeds over WebSockets: the same messages as server-sent events, each as one JSON text.
 
-``{"id": …, "event": …, "data": {…}}``; ``id`` is absent where nothing changes what the client has. A heartbeat has no
-data, and may have an ``id``. The service reads nothing that a client sends.
+A message is ``{"id": …, "event": …, "data": {…}}``. ``dropped`` has no ``id``. A heartbeat has no ``data``; it has an
+``id`` if it is the first message of a feed. The service ignores what a client sends.
 
 A browser's WebSocket cannot send headers. So the access token may come as a subprotocol, ``bearer.<token>``,
 beside ``stakelog``, which the service chooses.
@@ -31,14 +31,14 @@ SUBPROTOCOL: Final = "stakelog"
 _BEARER: Final = "bearer."
 _OPENED: Final = 101
 _ENDED: Final = 1000
-"""Status code of the close frame (RFC 6455). The reason is in the message ``dropped``."""
+"""Status code of the close frame (RFC 6455): a normal end. The reason is in the last message, ``dropped``."""
 
 
 class Sockets:
     """The ASGI application of WebSockets."""
 
     def __init__(self, router: Router, service: Service, headers: Headers, origins: frozenset[str]) -> None:
-        """``headers``: of every refusal; ``origins``: as for CORS."""
+        """``headers``: added to every refusal. ``origins``: the origins that ``STAKELOG_CORS`` names."""
         self._router, self._service, self._headers, self._origins = router, service, headers, origins
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -78,7 +78,7 @@ class Sockets:
                     async with asyncio.timeout(SENT_WITHIN_S):
                         await send(text)
         except TimeoutError:
-            return  # the client reads nothing
+            return  # the client does not read: end without a close frame
         finally:
             await opened.close()
         end: Any = {"type": "websocket.close", "code": _ENDED, "reason": ""}
@@ -114,7 +114,8 @@ class Sockets:
 
 
 def _with_token(scope: Any) -> Any:
-    """The scope, with the token of a subprotocol as the header that other clients send."""
+    """A copy of the scope with the token from the subprotocol as the header ``Authorization``, as other clients send
+    it."""
     tokens = [name.removeprefix(_BEARER) for name in scope["subprotocols"] if name.startswith(_BEARER)]
     added = [(b"authorization", b"Bearer " + token.encode("latin-1")) for token in tokens]
     return {**scope, "method": "GET", "headers": [*scope["headers"], *added]}

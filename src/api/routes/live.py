@@ -1,4 +1,4 @@
-"""``/v1/live``: what changes, pushed. As server-sent events and over WebSockets; ``docs/live.md`` explains both."""
+"""``/v1/live``: live feeds, as server-sent events and over WebSockets. ``docs/live.md`` describes both."""
 
 from typing import Any, Final
 
@@ -19,14 +19,15 @@ _TRY_AGAIN_S: Final = 5
 
 
 async def open_feed(service: Service, request: Request[Any, LiveQuery]) -> Feed:
-    """The feed that the request asks for, with its first messages. The caller removes it from the hub."""
+    """Open the feed that the request asks for, and wait until its first messages are there, or it continues from an
+    id. The caller must remove the feed from the hub. Raises Problem."""
     identity = request.identity
     user_ids = request.query.user_id or _own(identity, request.query)
     names = dict.fromkeys(request.query.game)
-    games = [_game_of(service, name) for name in names if name != EXTERNAL_GAME]  # which has no periods here
+    games = [_game_of(service, name) for name in names if name != EXTERNAL_GAME]  # it has no periods here
     if not user_ids and not names:
         raise Problem("malformed_request", "name a user_id or a game", field="user_id")
-    # A browser that connects again sends the header beside the query of the first time.
+    # A browser that connects again repeats the first query, and adds the header: the header is newer.
     header = headers_of(request.scope).get(_LAST_EVENT_ID)
     last_id = request.query.last_event_id if header is None else header.decode("latin-1")
     try:
@@ -65,7 +66,7 @@ async def get_socket(_service: Service, _request: Request[Any, LiveQuery]) -> Re
 
 
 def _own(identity: Identity, query: LiveQuery) -> list[str]:
-    """The users of a client who names none: a player who names no game either means their own."""
+    """The users of a feed whose request names none: for a player who names no game either, their own user."""
     return [identity.user_id] if identity.user_id is not None and not query.game else []
 
 
@@ -77,8 +78,8 @@ def _game_of(service: Service, name: str) -> Game:
 
 
 def _payers(identity: Identity, user_ids: list[str]) -> list[str]:
-    """A player pays for their own feeds; for those of other clients each user pays, for each client by itself. So a
-    player uses up nothing that a game server needs."""
+    """The keys under whose limits the feed counts: for a player the player, for another client each pair of client
+    and user. So the feeds of a player do not use up the limit of a game server."""
     if identity.role == PLAYER:
         return [f"{PLAYER} {identity.user_id}"]
     return [f"client {identity.client_id} {user_id}" for user_id in dict.fromkeys(user_ids)]

@@ -61,7 +61,8 @@ def feeds(lab: Lab) -> list[Row]:
 
 
 def _slices(lab: Lab, connections: int) -> tuple[Slice, Slice, int]:
-    """The events, the reads of wallets, and the most memory that the service had meanwhile."""
+    """One slice of bets with this number of feeds: their events at the clients, the reads of wallets meanwhile, and
+    the most memory that the service had, in bytes."""
     service, number, limit_s = lab.busy, lab.number(), lab.plan.paced_s
     lab.settle(service)
     job = Feeds(port=service.port, connections=connections, per_s=PER_S, limit_s=limit_s, tag=f"f{number}")

@@ -1,7 +1,7 @@
-"""What games and money flows add to a plain bet: processor time per bet of a service with all of them, beside one
-without.
+"""What games and money flows add to a plain bet: the processor time of a bet in a service that has all of them, and
+in one that has none.
 
-1. Both services run at the same time on logs of their own, of about the same length; slices alternate.
+1. Both services run at the same time. Each has its own log, of about the same length; their slices alternate.
 2. A plain bet is one of the game ``external``, in both services.
 3. Counted is the processor time of the service and of its follower until the tables have caught up. The background
    check is not counted: it takes a fixed share of a processor, whatever it checks.
@@ -60,5 +60,5 @@ def _cost_us(lab: Lab, service: Program, connections: int, per_request: int) -> 
 
 
 def counted_s(processes: dict[str, float]) -> float:
-    """The processor time of the processes that are counted, of all in ``processes``."""
+    """The sum of the processor times that count (see 3), in seconds. ``processes``: process → its processor time."""
     return sum(used_s for name, used_s in processes.items() if name in COUNTED)

@@ -1,6 +1,6 @@
 """What a command costs on a long log, compared with a short one; and a minute of batches without a pause.
 
-1. Both services run, and take their slices in turns.
+1. Both services run at the same time; their slices alternate.
 2. Bytes are what the kernel wrote to the disk of the folder, from one sync to the next: of the service with all its
    processes, and of whatever else writes to that disk. The counters of a process are not usable: they count a change
    of 4 KiB in a larger piece of the page cache as the whole piece.

@@ -1,7 +1,7 @@
-"""A node in the process of the bench, with its log and state in files and a clock that the measure sets.
+"""A node inside the bench's process, with its log and state in files, and a clock that the measure sets.
 
-So that what happens at a moment of the day, the end of a period or of a day, can be measured without waiting for it.
-The times that are measured do not include HTTP.
+So a measure need not wait for a moment of the day, such as the end of a period. The measured times do not include
+HTTP.
 """
 
 from __future__ import annotations
@@ -29,14 +29,13 @@ PARTITIONS: Final = 16
 START_US: Final = 1_795_438_800_000_000
 """Where the clock begins: 23 November 2026, 13:00 UTC."""
 _PAUSE_S: Final = 0.01
-"""The pause between two other commands. Chosen: they measure the wait and add little load."""
+"""The pause between two other commands, which measure the wait. Chosen: so they add little load."""
 _WITHIN_S: Final = 900.0
 
 
 class Written(Struct, frozen=True):
-    """``events`` of the ledger's own, written in ``took_s``, in which this process used ``processor_s``.
-
-    ``waits_ms``: times of other commands, ascending."""
+    """``events`` of the ledger's own were written in ``took_s`` seconds, with ``processor_s`` seconds of processor
+    time of this process. ``waits_ms``: how long each other command took meanwhile, in milliseconds, ascending."""
 
     events: int
     took_s: float
@@ -45,7 +44,7 @@ class Written(Struct, frozen=True):
 
 
 class OwnNode:
-    """The node, and the time that it sees, ``now_us``."""
+    """The node. ``now_us`` is its clock, in Unix microseconds: set it to move the clock."""
 
     def __init__(self, folder: Path, rules: RuleBook) -> None:
         self.now_us = START_US
@@ -58,7 +57,7 @@ class OwnNode:
         )
 
     async def post(self, commands: Sequence[Command]) -> None:
-        """Raises BenchError if one of them is not accepted."""
+        """Post the commands as one batch. Raises BenchError if one of them is not accepted."""
         batch = [(command, sha256(canonical(command)).hexdigest()) for command in commands]
         answers = await self._node.post_many(batch, "bench")
         wrong = next((answer for answer in answers if not isinstance(answer, Accepted)), None)
@@ -72,10 +71,12 @@ class OwnNode:
 
     @property
     def events(self) -> int:
+        """The number of events in the log, of all partitions."""
         return sum(writer.head.seq for writer in self._node.writers.values())
 
     async def until_written(self, events: int, before: int, user_ids: Sequence[str]) -> Written:
-        """Post one other command after another until the log has ``events`` events more than ``before``, and theirs.
+        """Post deposits of ``user_ids``, one after the other, until the log has ``events`` more events than
+        ``before``, not counting those of the deposits.
 
         Raises BenchError if that takes more than a quarter of an hour.
         """

@@ -1,4 +1,4 @@
-"""What the commands of the day must lead to, from the rules of the contract alone. No I/O.
+"""The demo's books: what the commands of the day must lead to, by the rules of the contract alone. No I/O.
 
 `books` applies the day's responses, `wallets` has one user's wallet, `payouts` what a bet of a game with rules pays,
 `edges` what the house kept of such bets. `rules` reads the rules of money flows, which `flows` and `wagering` follow;

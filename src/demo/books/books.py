@@ -1,4 +1,4 @@
-"""The client's own books: what each wallet must contain, from the contract's rules alone.
+"""The client's own books: what each wallet must contain, by the contract's rules alone.
 
 Invariants:
 
@@ -6,12 +6,12 @@ Invariants:
 2. Amounts come from the command. From a response the books take its type, position, time and, for a bet, the split
    `data.from`, which the rules must allow. Its `balances` are compared, never copied.
 3. Timers fire by the `time_us` of a response: everything due by then happened before it.
-4. Money under way between wallets may arrive at any moment. It counts as *coming* from before the transfer is posted
-   until `settle`. Until then cash lies between the sure amount and the sure amount plus coming. Held is always exact,
-   because no other wallet can move it. What the outcome of a period pays counts as coming too, from the moment before
-   the outcome is posted; the bets of games use cash only. Bonuses and commissions: `flows`.
-5. Whether a transfer arrives or returns follows from its receiver when it is posted. That is exact only if the
-   receiver's status and `balance_max` do not change while the transfer is under way; `traffic.actions` ensures it.
+4. Money under way between wallets may arrive at any moment. The books count it as *coming*, from just before the
+transfer is posted until `settle`. Meanwhile cash is between the sure amount and the sure amount plus what is coming.
+Held is always exact, because no other wallet can move it. What the outcome of a period pays is also coming, from just
+before the outcome is posted; the bets of games use cash only. For bonuses and commissions see `flows`. 5. The books
+decide whether a transfer arrives or returns when it is posted, from its receiver. That is right only if the
+receiver's status and `balance_max` do not change while the transfer is under way; `traffic.actions` ensures this.
 
 The books import nothing of the service and do no I/O. They never raise on a wrong response: each response that does
 not fit adds a sentence to `surprises`.
@@ -138,7 +138,8 @@ class Books:
 
     def sending(self, command: Command) -> None:
         """Note a command that must be accepted and may take effect before its response arrives: a transfer, a
-        decision on a withdrawal, the outcome of a period, and what leads to bonuses and commissions of others."""
+        decision on a withdrawal, the outcome of a period, or one that leads to bonuses and commissions of other
+        users."""
         if command["type"] == "transfer" and not self.accepted(command):
             self._expect_arrival(command)
         if command["type"] in ("approve_withdrawal", "reject_withdrawal"):
@@ -256,7 +257,7 @@ class Books:
             wallet.lines[seq] = Line(str(body.get("type")), command["command_id"], body["balances"])
 
     def _note_end(self, command: Command, body: dict[str, Any]) -> tuple[int, int] | None:
-        """The position of a response."""
+        """Note the position of a response in `ends`."""
         partition, seq = body.get("partition"), body.get("seq")
         if not isinstance(partition, int) or not isinstance(seq, int):
             self._surprise(command, "got a response without a position")

@@ -10,9 +10,9 @@ from demo.books.wallets import LIMITS, Limits, Wallet
 def differences(wallet: Wallet, seen: dict[str, Any] | None, *, settled: bool, sure: bool) -> list[str]:
     """Each difference between the service's wallet (None: not found) and the books.
 
-    ``settled``: all money has arrived, so each amount is sure. Else no command of the wallet is under way, and it was
-    read at or after its last response: cash may include coming money, bonus what the ledger grants by itself.
-    ``sure``: no timer may have fired; else no amount is compared.
+    ``settled``: all money has arrived, so each amount is exact. Otherwise cash may include coming money, and bonus
+    may include what the ledger grants by itself; no command of the wallet may be under way, and the wallet must have
+    been read at or after its last response. ``sure``: no timer can have fired; otherwise no amount is compared.
     """
     user_id = wallet.user_id
     if wallet.status is None or seen is None:

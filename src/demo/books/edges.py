@@ -1,4 +1,4 @@
-"""What the house kept of each game, and what the odds predict, from the books. No I/O."""
+"""Which part of the stakes the house kept in each game, and which part the odds predict, from the books. No I/O."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def edges_of(books: Books) -> list[Edge]:
 
 
 def _payouts(rules: str, bets: list[Bet]) -> list[int]:
-    """What the house would pay in all on each result."""
+    """What the house would pay for all bets together, for each result."""
     return [sum(payout_of(rules, bet.selection, bet.stake, result) for bet in bets) for result in results_of(rules)]
 
 

@@ -2,18 +2,17 @@
 
 Invariants:
 
-1. A bonus that a command causes on its own wallet is the ledger's next event, in the same append. The books take it
-   right after the command's response; only a read at the response's own position may lack it (`Wallet.just_granted`).
-2. Commissions and the bonuses for invitations arrive at wallets of other users. The books expect them from before the
-   command is posted that leads to them, and that must be accepted. Until `settle` a commission counts as coming, and
-   a bonus as awaited: its amount is sure, its place in the log is read later (`grants_read`).
-3. What a wallet must stake before a withdrawal depends on the order of its events. While a bonus is awaited, it is
-   unknown.
-4. A wallet that was opened with a referral code does nothing until its referrer is read (`referrer_read`), and the
-   claims of one gift are posted together by wallets that do nothing else until each share is read. So the order in
-   which these follow-ups arrive changes no amount, except which wallets get the larger shares.
-5. With commissions by the day, a stake counts for the UTC day of the response that settled it; that of a period's
-   outcome for the day of the books' clock. The commission counts as coming `DUE_WITHIN_US` before it is due.
+1. A bonus that a command causes on its own wallet is the next event of the log, in the same append. The books add it
+   with the command's response; only a read at exactly the position of the response may lack it
+   (`Wallet.just_granted`). 2. Commissions and the bonuses for invitations go to wallets of other users. The books
+   expect them from just before the command that leads to them is posted; that command must be accepted. Until
+   `settle` a commission is coming, and a bonus is awaited: its amount is known, its place in the log is read later
+   (`grants_read`). 3. What a wallet must stake before a withdrawal depends on the order of its events. So it is
+   unknown while a bonus is awaited. 4. A wallet that was opened with a referral code does nothing until its referrer
+   is read (`referrer_read`). The claims of one gift are posted together, by wallets that do nothing else until all
+   shares are read. So the order in which these follow-ups arrive changes only which wallets get the larger shares. 5.
+   With commissions by the day, a stake belongs to the UTC day of the response that settled it, or, if an outcome
+   settled it, to the day of the books' clock. The commission is coming from `DUE_WITHIN_US` before it is due.
 """
 
 from __future__ import annotations
@@ -95,7 +94,7 @@ class Flows:
                 self._earn(wallet, bet.asset, bet.stake)
 
     def settled(self, wallet: Wallet, asset: str, stake: int, now_us: int, *, by_response: bool) -> None:
-        """A stake was settled, which earns a commission; by a response, or by the outcome of a period."""
+        """A stake that earns a commission was settled: by a response, or else by the outcome of a period."""
         commission = self.of(asset).commission
         if commission is None or wallet.referrer_id is None:
             return
@@ -106,7 +105,8 @@ class Flows:
             self._earn(wallet, asset, stake)
 
     def latest_due_us(self, clock_us: int) -> int:
-        """When the last commission that is waited for is due; 0 if there is none."""
+        """When the last of the commissions that are due within `DUE_WITHIN_US` is due, in Unix microseconds; 0 if
+        there is none."""
         return max((due[0] for due in self._due if due[0] <= clock_us + DUE_WITHIN_US), default=0)
 
     def fall_due(self, until_us: int) -> None:
@@ -123,7 +123,7 @@ class Flows:
     def require(
         self, wallet: Wallet, command: Command, body: dict[str, Any], *, deposit: int = 0, bonus: int = 0
     ) -> None:
-        """The deposit or bonus of a response must be staked before a withdrawal."""
+        """Add what the deposit or bonus of a response requires to be staked before a withdrawal."""
         amount = self.of(command["asset"]).wagered(deposit=deposit, bonus=bonus)
         wallet.wagering_of(command["asset"]).add(body["seq"], amount)
         given = (body.get("data") or {}).get("wagering") or 0
@@ -149,7 +149,7 @@ class Flows:
         return Grant(grant_id, asset, steps[streak - 1], body["seq"], None, steps[streak - 1], kind="attendance")
 
     def caused(self, wallet: Wallet, command: Command, body: dict[str, Any]) -> None:
-        """The bonuses that the response causes on its own wallet, and what it begins elsewhere."""
+        """Add the bonuses that the response causes on its own wallet, and note what it begins on other wallets."""
         kind = command["type"]
         if kind == "open_wallet":
             owed = [("registration", asset, rules.registration) for asset, rules in sorted(self.rules.items())]
@@ -175,7 +175,7 @@ class Flows:
                 gift.shares[wallet.user_id] = None
 
     def gift_changed(self, command: Command) -> None:
-        """An accepted command on the stream of a gift."""
+        """Take an accepted command on the stream of a gift."""
         code = command["user_id"].removeprefix("gift:")
         if command["type"] == "create_gift":
             self.gifts[code] = Gift(code, command["asset"], command["amount"], command["claims"])
@@ -191,7 +191,7 @@ class Flows:
             self._count_member(wallet)
 
     def grants_read(self, wallet: Wallet, items: Sequence[dict[str, Any]]) -> list[str]:
-        """Take the places of awaited bonuses, and the shares of gifts, from the wallet's grants."""
+        """Take the places of awaited bonuses, and the shares of gifts, from a read of the wallet's grants."""
         found: list[str] = []
         known = {awaited.grant_id: awaited for awaited in wallet.awaited}
         for item in reversed(items):
@@ -203,7 +203,7 @@ class Flows:
         return found
 
     def gift_read(self, code: str) -> list[str]:
-        """All shares that the gift has for its claims were read: the other claims are refused."""
+        """The gift was read after all its shares: its other claims count as refused."""
         gift = self.gifts[code]
         expected = min(gift.claims, len(gift.shares))
         if gift.granted() < expected:
@@ -219,11 +219,11 @@ class Flows:
     # -- what a command may lead to, for the traffic -----------------------------------------------------------------
 
     def may_withdraw(self, wallet: Wallet, asset: str, amount: int, clock_us: int) -> frozenset[str]:
-        """The outcomes of a request by the rules alone: funds and limits are checked after them."""
+        """The possible outcomes of a withdrawal by the rules alone; the ledger checks funds and limits after them."""
         return frozenset().union(*(self._withdrawal(wallet, asset, amount, day) for day in _days(clock_us)))
 
     def may_attend(self, wallet: Wallet, asset: str, clock_us: int) -> frozenset[str]:
-        """The outcomes of `claim_attendance`."""
+        """The possible outcomes of `claim_attendance`."""
         return frozenset(self._attendance(wallet, asset, day) for day in _days(clock_us))
 
     # -- small leaves ------------------------------------------------------------------------------------------------
@@ -315,7 +315,7 @@ class Flows:
             ancestor.members[level] += 1
 
     def _count_deposit(self, member: Wallet, asset: str, amount: int) -> None:
-        """Whether the deposit makes a valid referral of the member, and a bonus for the referrer."""
+        """Count a deposit. If it makes the member a valid referral, expect the bonus of the referrer."""
         rules = self.of(asset)
         if rules.valid_referral is None or member.referrer_id is None or asset in member.valid_in:
             return
@@ -357,7 +357,7 @@ def arrive(wallet: Wallet, grant_id: str, seq: int) -> None:
 
 
 def settle_commissions(wallet: Wallet) -> None:
-    """All commissions have arrived."""
+    """Count all commissions of the wallet as arrived."""
     for asset in wallet.commission_e9:
         arrived = wallet.commission(asset) - wallet.commission_in_cash[asset]
         wallet.cash[asset] += arrived

@@ -1,4 +1,4 @@
-"""The accounts of the house, from the books: what each must have gained from the users of the day. No I/O."""
+"""The accounts of the house, from the books: what the users of the day must have added to each. No I/O."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def differences(books: Books, seen: Accounts) -> list[str]:
 
 
 def result(books: Books, asset: str) -> int:
-    """What the house has gained: stakes less payouts, bonuses, gifts and commissions. An open bet counts as lost, a
-    bonus that is not spent yet as given."""
+    """What the house has won: stakes less payouts, bonuses, gifts and commissions. An open bet counts as lost, and a
+    bonus counts as spent when it is given."""
     of = accounts(books)
     names = ("stakes", "fees", "payouts", "bonuses", "gifts", "commissions")
     return sum(of[f"house/{name}", asset] for name in names)

@@ -1,7 +1,7 @@
 """How much a wallet must stake before a withdrawal, from the events of one asset in the order of the log. No I/O.
 
 A deposit or a bonus adds to what is required. Once enough was staked, the next addition begins a new window, in which
-nothing is staked yet. A cancelled bet and a reversed addition count no more, if they are of the current window.
+nothing is staked yet. A bet or an addition of the current window counts no longer when it is cancelled or reversed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Window:
 
 @dataclass(slots=True)
 class Wagering:
-    """The events of one wallet and one asset that count. They may be noted in any order."""
+    """The events of one wallet and asset that count for its wagering. They may be noted in any order of seq."""
 
     _facts: list[tuple[int, str, object, int]] = field(default_factory=list)
     _now: Window | None = None

@@ -218,7 +218,7 @@ class Wallet:
         return self.commission_e9[asset] // E9
 
     def possible_bonus(self, asset: str) -> set[int]:
-        """What a read after the last response may show as bonus."""
+        """The amounts of bonus that a read after the last response may show."""
         sums = {self.bonus(asset), self.bonus(asset) - self.just_granted[asset]}
         for awaited in self.awaited:
             if awaited.asset == asset and not awaited.arrived:

@@ -1,5 +1,6 @@
-"""Which commands the game servers send. Seeded, no I/O.
+"""Which commands the demo's game servers send. Repeatable by a seed, no I/O.
 
-`plan` has the values of a day, `actions`, `withdrawals` and `campaigns` what players and operators do, `server` the
-day of one game server, and `games` what the servers of games with rules send.
+`plan` has the types: a day, its players and commands. `actions`, `withdrawals` and `campaigns` make the commands of
+players and operators, `server` the day of one game server, and `games` the commands of the servers of games with
+rules.
 """

@@ -1,8 +1,8 @@
-"""What players and operators do: each action returns a post, or None if it does not suit the wallet. No I/O.
+"""What players and operators do. Each action returns a post, or None if the wallet cannot do it now. No I/O.
 
 Time is the books' clock: the last `time_us` that the service returned. Invariant: no transfer goes to a wallet whose
-acceptance may change while the transfer is under way (`demo.books.books`, invariant 5). Wallets that close or cap
-their balance receive none, except where that wallet refuses every transfer.
+acceptance may change while the transfer is under way (`demo.books.books`, invariant 5). A wallet that may close, or
+that has a `balance_max`, gets no transfer, unless it refuses every transfer.
 """
 
 from __future__ import annotations

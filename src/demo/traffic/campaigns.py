@@ -1,7 +1,7 @@
 """What players do for bonuses, and what the house does to win players: attendance, gifts, referral codes. No I/O.
 
-Invariant: the claims of a gift are one wave, and each of its wallets claims one gift at a time, so that the shares
-can be read before the wallets do anything else (`demo.books.flows`, invariant 4).
+Invariant: the claims of a gift are one wave, and a wallet claims one gift at a time. So the shares can be read before
+the wallets do anything else (`demo.books.flows`, invariant 4).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the servers of games with rules send: openings, bets, results, and mistakes. No I/O.
 
-Invariant: the players of a game play no other game and do nothing else, so that their bets are in the order in which
-the books get the responses.
+Invariant: the players of a game play only this game, and do nothing else. So their bets are accepted in the order in
+which the books get the responses.
 """
 
 from __future__ import annotations

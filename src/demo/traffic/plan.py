@@ -1,10 +1,10 @@
-"""What a day consists of: its players, commands, posts and waves, and which responses fit. Plain values, no I/O.
+"""What a day consists of: its players, commands, posts and waves, and which outcomes are allowed. Plain values, no
+I/O.
 
 Invariants:
 
-1. Each command lists its fitting outcomes (`Planned.may`). A deliberate mistake has exactly one outcome: the code of
-   its problem, by the contract's order of precedence. A command that the wallet's sure money covers has exactly
-   `accepted`.
+1. Each command lists its allowed outcomes (`Planned.may`). A deliberate mistake has exactly one: the code of its
+   problem, by the contract's order of precedence. A command that the wallet's sure money covers has only `accepted`.
 2. Faults (sent twice at once, response lost) are planned only for commands that must be accepted. A refusal leaves no
    trace, so the service could accept a late copy of a refused command.
 """

@@ -1,6 +1,7 @@
-"""What the events of a bet change: the wallet, its counts of the day, its turnover, and the bet.
+"""What the events of a bet change: the wallet with its counts of the day and its turnover, and the bet.
 
-Each function changes ``after``, the copy of the wallet that ``evolve`` made, and returns the items that it changed.
+Each function is for one event type. It changes ``after``, the copy of the wallet that ``evolve`` made, and returns
+the items that the event changes, by their keys.
 """
 
 from bisect import insort
@@ -48,7 +49,8 @@ def bet_placed(after: Wallet, data: BetPlaced, step: Step) -> dict[str, Item]:
 
 
 def _count_played(after: Wallet, game: str, ends_us: int, time_us: int, bets: int) -> None:
-    """Count a bet of the period that ends at ``ends_us``. Counts of periods that are over are not needed any more."""
+    """Add ``bets`` to the count of the wallet's bets on the period of ``game`` that ends at ``ends_us``. Counts of
+    periods that have ended are removed: no rule needs them."""
     running = {name: count for name, count in after.played.items() if count.ends_at_us > time_us}
     count = running.get(game)
     before = count.bets if count is not None and count.ends_at_us == ends_us else 0
@@ -82,7 +84,8 @@ def bet_settled(after: Wallet, data: BetSettled, step: Step) -> dict[str, Item]:
 
 
 def _add_turnover(after: Wallet, bet: Bet, data: BetSettled, step: Step) -> None:
-    """Add the stake of a settled bet to the turnover of its day: one for each asset, day and set of rules."""
+    """Add the stake of a settled bet to the turnover of its day. There is one turnover for each asset, day and set of
+    rules."""
     assert data.commission_at_us is not None, data
     assert data.commission_rules is not None, data
     added = Turnover(

@@ -232,7 +232,7 @@ def cancel_period(case: Case, command: CancelPeriod) -> Decision:
 def _entry(case: Case, command: PlaceBet) -> Entry | Rejection:
     game = case.rules.games.get(command.game)
     if game is None:
-        return _unknown_game(case, command.game)
+        return _unknown_game(command.game, [EXTERNAL_GAME, *sorted(case.rules.games)])
     span = span_of(game, command.period)
     if span is None or not span.starts_at_us <= case.time_us < span.closes_at_us:
         detail = f"the period {command.period} of {command.game} takes no bets now"
@@ -247,9 +247,11 @@ def _entry(case: Case, command: PlaceBet) -> Entry | Rejection:
     return Entry(game, span, len(legs))
 
 
-def _unknown_game(case: Case, name: str) -> Rejection:
-    known = ", ".join([EXTERNAL_GAME, *sorted(case.rules.games)][:LISTED_MAX])
-    return Rejection(Code.UNKNOWN_GAME, f"there is no game {name}; known games: {known}", {"game": name})
+def _unknown_game(name: str, known: list[str]) -> Rejection:
+    listed = ", ".join(known[:LISTED_MAX])
+    if len(known) > LISTED_MAX:
+        listed += ", … (GET /v1/games lists them all)"
+    return Rejection(Code.UNKNOWN_GAME, f"there is no game {name}; known games: {listed}", {"game": name})
 
 
 def _outside_of_table(case: Case, command: PlaceBet, entry: Entry) -> Rejection | None:
@@ -280,9 +282,12 @@ def _settled_by_result(bet_id: str, bet: Bet) -> Rejection:
 def _ended(case: Case, stream: str, period: str) -> tuple[Game, Span] | Rejection:
     """The game of the stream and the span of its period, once the outcome of the period may come."""
     name = stream.removeprefix(GAME_STREAM)
+    if name == EXTERNAL_GAME:
+        detail = "games outside of the ledger have no results here: settle_bet or cancel_bet ends each of their bets"
+        return Rejection(Code.UNKNOWN_GAME, detail, {"game": name})
     game = case.rules.games.get(name) or game_no_longer_played(name)
     if game is None:
-        return _unknown_game(case, name)
+        return _unknown_game(name, sorted(case.rules.games))
     span = span_of(game, period)
     if span is None or case.time_us < span.ends_at_us + RESULT_AFTER_US:
         detail = f"the period {period} of {name} has not been over for 2 s"

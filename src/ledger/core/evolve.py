@@ -25,6 +25,7 @@ from ledger.core.bet_events import (
     ResultRecorded,
 )
 from ledger.core.bonus_events import AttendanceClaimed, BonusExpired, BonusGranted
+from ledger.core.bonuses import ATTENDANCE
 from ledger.core.changes import Step, add_outstanding, add_to_grant, count_day, existing, take_from_grants
 from ledger.core.commission_events import CommissionDue, CommissionPaid, ReferralValid
 from ledger.core.events import (
@@ -344,7 +345,7 @@ def _bonus_granted(after: Wallet, data: BonusGranted, step: Step) -> dict[str, I
 
 def _attendance_claimed(after: Wallet, data: AttendanceClaimed, step: Step) -> dict[str, Item]:
     _granted(after, data, step)
-    _count_own_grant(after, "attendance")
+    _count_own_grant(after, ATTENDANCE)
     attendance = Attendance(step.event.time_us // DAY_US, data.streak)
     after.attendance = {**after.attendance, data.asset: attendance}
     return {}

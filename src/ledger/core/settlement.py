@@ -9,6 +9,10 @@ Invariants:
     the bet's: ``~<head of the cause>:<seq of the bet>``;
 (3) no wallet refuses: frozen or not, and however full it is. A payout beyond the wallet's range is paid up to it, and
     the event names the rest.
+
+The range holds for what the wallet owns together with what may still come back to it: the stakes of its other open
+bets, and its transfers under way. So another open bet reduces the room for a payout by its stake, even if that bet is
+lost a moment later. This is intended: if the stake is returned instead, it must fit into the wallet.
 """
 
 from ledger.core.bet_events import (

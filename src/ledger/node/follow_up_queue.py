@@ -1,9 +1,10 @@
-"""The follow-ups that wait in memory for one partition.
+"""The follow-ups that wait for delivery to one partition.
 
 Invariants:
-(1) at most ``QUEUE_MAX`` follow-ups are in memory. The others wait in the states of the partitions that sent them,
-    which keep every open follow-up anyway, and are read from there page by page;
-(2) a follow-up that was added is in memory or is read again from the state, until it is removed or has arrived.
+(1) the queue has a bounded number of follow-ups in memory: none is added beyond ``QUEUE_MAX``, and a page is read
+    only while at most half of that waits. The others stay in the states of the partitions that sent them, which keep
+    every open follow-up anyway, and are read from there page by page;
+(2) a follow-up that was added is in memory, or will be read from the state, until it is removed or has arrived.
 """
 
 import sys
@@ -15,28 +16,29 @@ from ledger.core.position import partition_of
 from ledger.node.ports import LocalWriters
 
 QUEUE_MAX: Final = 2_048
-"""Chosen: four full calls to another node; about 4 MB."""
+"""Follow-ups in memory. Chosen: four full calls to another node; about 4 MB."""
 
 PAGE: Final = 512
 """Follow-ups that are read from a state at a time. Chosen: one call to another node."""
 
 
 class Waiting(NamedTuple):
-    """``arrived`` is to be called once the follow-up's event is durable."""
+    """A follow-up; call ``arrived`` once the event that records it in the receiving partition is durable."""
 
     follow_up: AnyFollowUp
     arrived: Callable[[], None]
 
 
 class FollowUpQueue:
-    """``waiting``: (origin, seq) → the follow-up that this event of this partition sent, the oldest first."""
+    """``waiting``: (partition, seq) of the event that sent a follow-up, its origin → the follow-up. In the order in
+    which they were added."""
 
     __slots__ = ("_in_state_after", "_local", "_partition", "_partitions", "waiting")
 
     def __init__(self, partition: int, local: LocalWriters, partitions: int) -> None:
         self.waiting: dict[tuple[int, int], Waiting] = {}
         self._in_state_after: dict[int, int] = {}
-        """Origin → seq: its follow-ups of later events are only in its state, except those in ``waiting``."""
+        """Sending partition → seq: follow-ups of its later events may be in its state only, not in ``waiting``."""
         self._partition, self._local, self._partitions = partition, local, partitions
 
     @property
@@ -45,13 +47,16 @@ class FollowUpQueue:
         return not self.waiting and not self._in_state_after
 
     def add(self, origin: int, seq: int, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:
+        """Add the follow-up that event ``seq`` of the partition ``origin`` sent. It must be in the state of
+        ``origin``, because a full queue leaves it there."""
         if origin in self._in_state_after or len(self.waiting) >= QUEUE_MAX:
             self._in_state_after[origin] = min(seq - 1, self._in_state_after.get(origin, seq - 1))
         else:
             self.waiting[origin, seq] = Waiting(follow_up, arrived)
 
     async def refill(self) -> None:
-        """If the queue has room, read a page of the follow-ups that were left in a state. Raises LedgerError."""
+        """If at most half of the queue is used, read a page of the follow-ups that were left in a state. Raises
+        LedgerError."""
         if not self._in_state_after or len(self.waiting) > QUEUE_MAX // 2:
             return
         origin, after = next(iter(self._in_state_after.items()))
@@ -59,7 +64,7 @@ class FollowUpQueue:
         left_after = after
         try:
             page = await self._local.open_follow_ups_after(origin, after, PAGE)
-            # None: the next owner of the origin delivers them.
+            # None: this node lost the partition ``origin``; its next owner delivers them.
             for seq, follow_up, arrived in page or ():
                 if partition_of(follow_up.user_id, self._partitions) == self._partition:
                     self.waiting[origin, seq] = Waiting(follow_up, arrived)
@@ -67,4 +72,4 @@ class FollowUpQueue:
         finally:
             left_after = min(left_after, self._in_state_after.pop(origin))
             if left_after < sys.maxsize:
-                self._in_state_after[origin] = left_after  # behind the other origins: each has its turn
+                self._in_state_after[origin] = left_after  # behind the other partitions, so that each has its turn

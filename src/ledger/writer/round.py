@@ -20,7 +20,7 @@ Invariants:
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from ledger.core.bet_events import PeriodCancelled, ResultRecorded
+from ledger.core.bet_events import BetSettled, PeriodCancelled, ResultRecorded
 from ledger.core.case import Case
 from ledger.core.commands import CancelBet, SettleBet
 from ledger.core.consequences import CAUSES, consequences_of, decide_own_grant
@@ -87,13 +87,25 @@ class Announced(NamedTuple):
     head: str
 
 
+class UnpaidPayout(NamedTuple):
+    """What a bet should have paid beyond its payout: its wallet had no room for it."""
+
+    user_id: str
+    game: str
+    period: str
+    bet: Position
+    """Position of the event that placed the bet."""
+    asset: str
+    amount: int
+
+
 class Round:
     """What one round decided. Nothing of it may leave before its records are durable, or, if it has no records,
     before the log has confirmed the head."""
 
     __slots__ = (
         *("announced", "bytes", "decided", "expired", "finished", "head", "not_before_us", "postponed", "records"),
-        *("repeated", "responses", "sent", "settled", "time_us", "unfinished"),
+        *("repeated", "responses", "sent", "settled", "time_us", "unfinished", "unpaid"),
     )
 
     def __init__(self, head: Head, time_us: int) -> None:
@@ -118,6 +130,8 @@ class Round:
         self.announced: list[Announced] = []
         self.settled = 0
         """How many bets the outcomes of periods ended."""
+        self.unpaid: list[UnpaidPayout] = []
+        """Of these bets, those whose payout did not fit into the wallet."""
         self.not_before_us = 0
         """The latest time of an outcome that arrived: even if it ended no bet, no later event may be dated before it.
         Otherwise a clock that is set back could take a bet on a period whose result is known."""
@@ -352,6 +366,12 @@ class RoundDecider:
         event = resolve_bet(resolution, open_bet, wallet, self._rules, decided.time_us)
         after, _ = self._accept(decided, wallet, event, {bet_key(open_bet.bet_id): open_bet.bet})
         decided.settled += 1
+        if isinstance(event.data, BetSettled) and event.data.unpaid:
+            of_game, bet = open_bet.of_game, Position(self._partition, open_bet.of_game.seq)
+            rest = UnpaidPayout(
+                wallet.user_id, of_game.game, of_game.period, bet, open_bet.bet.asset, event.data.unpaid
+            )
+            decided.unpaid.append(rest)
         if has_timers(after):  # money that came back to an expired grant, a commission that is due at once
             self._expire_due(decided, after)
         return True

@@ -53,7 +53,7 @@ from ledger.writer.requests import (
     failure_after_stop,
     key_of_command,
 )
-from ledger.writer.round import Announced, Round, RoundDecider
+from ledger.writer.round import Announced, Round, RoundDecider, UnpaidPayout
 from ledger.writer.settlement_turn import SettlementTurn
 from ledger.writer.state import PartitionState
 from ledger.writer.store_writes import StoreWrites
@@ -124,6 +124,7 @@ class Writer:
         self._counts = RoundCounts() if counts is None else counts
         self._time_us = 0
         self._log_errors = RareWarnings(_log, level=logging.ERROR)
+        self._unpaid_warnings = RareWarnings(_log)
 
         self._mailbox = Mailbox(mailbox_max)
         self._requests_in_round: list[Request] = []
@@ -500,6 +501,22 @@ class Writer:
                 return
         self._fail(requests, follow_ups, "not_owner", f"others keep writing to partition {self.partition}")
 
+    def _report_unpaid(self, unpaid: Sequence[UnpaidPayout]) -> None:
+        """Count these payouts, and warn of them. Warnings are rare, so each has the number so far."""
+        for one in unpaid:
+            self._counts.unpaid += 1
+            self._unpaid_warnings.warn(
+                "the wallet %s has no room for the whole payout of its bet %s (game %s, period %s): %d %s in minor "
+                "units are unpaid; pay them with `adjust` once it has room (unpaid payouts since the start: %d)",
+                one.user_id,
+                one.bet,
+                one.game,
+                one.period,
+                one.amount,
+                one.asset,
+                self._counts.unpaid,
+            )
+
     async def _conclude(self, decided: Round) -> None:
         """The append is durable: keep its changes, respond, and send its follow-ups."""
         assert decided.head.seq == self.head.seq + len(decided.records), (self.head, decided.head)
@@ -509,6 +526,7 @@ class Writer:
         self._stale_rounds = 0
         self.head = decided.head
         self._counts.settled += decided.settled
+        self._report_unpaid(decided.unpaid)
         if decided.records:
             # Without an event, a clock that ran ahead for a moment must not date the later events.
             self._time_us = decided.time_us

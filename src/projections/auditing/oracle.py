@@ -276,6 +276,7 @@ class WalletOracle:
             "placed_at_us": time_us,
             "settled_position": None,
             "settled_at_us": None,
+            "unpaid": 0,
         }
         self._stakes[data["bet_id"]] = data["from"]
         self._wager(position, data["asset"], "stake", data["stake"])
@@ -292,6 +293,7 @@ class WalletOracle:
             "payout": payout,
             "settled_position": position,
             "settled_at_us": time_us,
+            "unpaid": data.get("unpaid", 0),
         }
 
     def _bet_cancelled(self, position: str, time_us: int, data: Document) -> None:

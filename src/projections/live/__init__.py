@@ -1,10 +1,10 @@
-"""The live feeds: what changed is pushed to subscribers.
+"""The live feeds: changes of wallets, bets and games are sent to the clients that follow them.
 
 ========================  ===========================================================================================
 ``hub``                   all feeds of one process: what to read, and when
-``feed``                  one of them: how far its client has got, and the messages that wait for it
+``feed``                  one feed: what its client has already, and the messages that wait for it
 ``topics``                what a feed is about, read from the tables: a user or a game
-``port``                  who is told that something changed; ``redis`` and ``memory`` are its adapters
-``tail``                  finds out what changed from the log, where the process has it
+``port``                  messages from projectors to hubs about what changed; adapters: ``redis``, ``memory``
+``tail``                  without such messages: finds out from the log what changed (embedded mode)
 ========================  ===========================================================================================
 """

@@ -1,10 +1,10 @@
 """One live feed: what its client asked for, how far the client has got, and the messages that wait for it.
 
 Invariants:
-(1) a message's ``id`` says what the client has once it has this message, of every topic of the feed;
-(2) a feed that has ``QUEUE_MAX`` messages waiting gets no more of them: it is *full*, its cursors stay, and once its
-    client has taken them, it continues from the tables. So a slow client costs a bounded amount of memory and
-    misses nothing.
+(1) the ``id`` of a message says, for every topic of the feed, what the client has after this message;
+(2) a feed in which ``QUEUE_MAX`` messages wait is *full*: no more are added, and its cursors do not move. After its
+    client has taken the messages, the feed continues from the tables. So a slow client costs a bounded amount of
+    memory and misses no event.
 """
 
 import asyncio
@@ -17,14 +17,15 @@ import msgspec
 from projections.live.topics import Cursor, Event, Reading, State, Topic, cursors_text, parse_cursors
 
 QUEUE_MAX: Final = 100
-"""Chosen: more than a client gets in a second, and about 60 KB."""
+"""Messages that may wait for a client. Chosen: more than a client gets in a second, and about 60 KB."""
 
 HEARTBEAT: Final = "heartbeat"
 DROPPED: Final = "dropped"
 
 
 class Message(NamedTuple):
-    """``name`` is "" where there is only an id; ``id`` is "" where nothing changes what the client has."""
+    """``name`` is the event's name, or "" if the message has only an id. ``id`` is "" if the message changes nothing
+    of what the client has (``heartbeat``, ``dropped``). ``data`` is JSON."""
 
     name: str
     id: str
@@ -32,7 +33,7 @@ class Message(NamedTuple):
 
 
 class Feed:
-    """``waiting`` and ``leave`` are for its client, everything else for the hub."""
+    """The connection of its client calls ``waiting`` and ``leave``; the hub calls everything else."""
 
     __slots__ = (
         "_ready",
@@ -51,16 +52,17 @@ class Feed:
     )
 
     def __init__(self, topics: Sequence[Topic], payers: Sequence[str], why_ended: Callable[[], str | None]) -> None:
-        """``payers``: who is charged for the feed. ``why_ended``: returns why the client may no longer read it, or
-        None."""
+        """``payers``: keys under whose limits the feed counts. ``why_ended`` returns the reason why the client may no
+        longer read the feed, or None."""
         self.topics, self.payers, self.why_ended = topics, payers, why_ended
         self.cursors: dict[str, Cursor] = {}
-        """By the key of the topic; {}: the client begins, and nothing was read for it yet."""
+        """By the key of the topic. {}: the feed is new, and nothing was read for it yet."""
         self._scope = _scope_of(topics)
         self.queue: list[Message] = []
         self._ready = asyncio.Event()
         self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when the client's first messages wait, if it begins, or when it continues."""
+        """Done as soon as the first messages of a new feed wait, or the feed continues from an id, or it is
+        dropped."""
         self.full_since_s: float | None = None
         self.sent_s = 0.0
         """When the last message was added."""
@@ -68,12 +70,12 @@ class Feed:
         self.continues: Callable[[Feed], None] | None = None
         """Called when a full feed has room again."""
         self.cut: Callable[[], object] | None = None
-        """Ends the client's connection; the client may not read what is sent to it."""
+        """Ends the client's connection. Needed because a client may not read what is sent to it."""
 
     # --- for its client --------------------------------------------------------------------------------------------
 
     async def waiting(self) -> Sequence[Message]:
-        """The messages that wait, as soon as there is one; none after the last ones."""
+        """Wait for at least one message, and return all that wait. Empty: the feed has ended."""
         while not self.queue:
             if self.dropped:
                 return ()
@@ -88,7 +90,7 @@ class Feed:
         return messages
 
     def leave(self) -> None:
-        """The client is gone."""
+        """End the feed, because its client is gone."""
         self.queue.clear()
         self.dropped = True
         self._ready.set()
@@ -96,7 +98,7 @@ class Feed:
     # --- for the hub -----------------------------------------------------------------------------------------------
 
     def continue_from(self, last_id: str) -> bool:
-        """Set the cursors by an id that a client of the same topics got. False: it is no such id."""
+        """Set the cursors from an id that a feed of the same topics has sent. Returns False if it is no such id."""
         scope, _, text = last_id.partition("~")
         cursors = parse_cursors(text, [topic.key for topic in self.topics])
         if scope != self._scope or cursors is None:
@@ -106,8 +108,8 @@ class Feed:
         return True
 
     def begin(self, readings: Sequence[Reading], now_s: float) -> None:
-        """The client gets the present state of each topic, and everything after these readings, one for each
-        topic."""
+        """Start a new feed: send the present state of each topic. ``readings``: one for each topic, in their order;
+        the feed gets every event after them."""
         self.cursors = {
             topic.key: Cursor(reading.folded, "") for topic, reading in zip(self.topics, readings, strict=True)
         }
@@ -120,13 +122,13 @@ class Feed:
             self.started.set_result(None)
 
     def take(self, key: str, after_seq: int, reading: Reading, *, with_state: bool, now_s: float) -> None:
-        """Add what the client lacks of a topic. ``after_seq``: the reading has the events after it. ``with_state``:
-        also the state, if it is another one."""
+        """Add what the client lacks of the topic ``key``. ``after_seq``: the reading has the events after this seq.
+        ``with_state``: also add the state, if it differs from the one that the client has."""
         cursor = self.cursors[key]
         if cursor.seq < after_seq:
             return  # the reading began before this feed was opened, or while it was full: the next one is for it
         if reading.seq < cursor.seq:
-            return  # the client got this from a node whose tables are further
+            return  # the client got this already, from a node whose tables are ahead of these
         for event in reading.events:
             if event.seq > cursor.seq:
                 if self._is_full(now_s):
@@ -139,7 +141,8 @@ class Feed:
             self._add_state(key, reading.state, now_s)
 
     def drop(self, reason: str) -> None:
-        """End it. The client gets the reason, and nothing that waits: it continues from its last id."""
+        """End the feed. The client gets the reason; the waiting messages are discarded, because the client can
+        continue from its last id."""
         self.queue.clear()
         self.queue.append(Message(DROPPED, "", msgspec.json.encode({"reason": reason})))
         self.dropped = True
@@ -148,7 +151,7 @@ class Feed:
             self.started.set_result(None)
 
     def add_heartbeat(self, now_s: float) -> None:
-        """Unless something waits already."""
+        """Add a heartbeat, unless a message waits already."""
         if not self.queue:
             self.queue.append(Message(HEARTBEAT, ""))
             self.sent_s = now_s

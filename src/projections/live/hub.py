@@ -1,16 +1,17 @@
-"""The live feeds of one process: one hub reads what changed once, for all feeds that have it as a topic.
+"""The live feeds of one process: the hub reads each changed user or game once, for all feeds that follow it.
 
-The hub is told which users and games changed (``Change``), reads those that have subscribers from the tables, a batch
-of topics in one snapshot, and gives each feed what it lacks by its cursors. What it is told is a hint only: what it
-sends comes from the tables.
+The hub gets messages about which users and games changed (``Change``). It reads those that a feed follows from the
+tables, a batch of topics in one snapshot, and gives each feed what its cursors say that it lacks. The messages are
+hints only: everything that a feed gets comes from the tables.
 
 Invariants:
-(1) a feed gets each event of its topics once, in order, and the last value of each state, whatever was lost on the
-    way to the hub: a change of which it is not told is found by the checkpoints, which it compares every ``TEND_S``;
-(2) a feed gets what its client asked for and may see; one whose token has ended, or is revoked, is dropped within
-    ``TEND_S`` after this process knows;
-(3) the state of a game is sent at most every ``STATE_EVERY_S``;
-(4) no feed keeps another one waiting: see ``feed``;
+(1) a feed gets each event of its topics once, in order, and the last value of each state, also if messages to the hub
+    are lost: every ``TEND_S`` the hub compares the checkpoints, and reads each partition that has changed without a
+    message;
+(2) a feed has only the topics that its client asked for. If the token of the client expires, or this process learns
+    that it was revoked, the feed is dropped within ``TEND_S``;
+(3) the state of a game is sent at most once every ``STATE_EVERY_S``;
+(4) a slow client delays no other feed: see ``feed``;
 (5) after ``close`` every feed ends within ``CUT_AFTER_S``.
 """
 
@@ -37,20 +38,22 @@ from projections.tables.queries import Query
 STATE_EVERY_S: Final = 0.5
 """The contract's: twice a second."""
 TEND_S: Final = 0.5
-"""How often tokens, slow clients, heartbeats and checkpoints are looked at."""
+"""How often tokens, slow clients, heartbeats and checkpoints are checked. Chosen."""
 HEARTBEAT_S: Final = 15.0
 """Chosen: proxies close connections that are silent for 30 to 60 s."""
 SLOW_S: Final = 10.0
 """A client that does not read its waiting messages for so long is dropped. Chosen."""
 CUT_AFTER_S: Final = 0.5
-"""How long a dropped client has to read why. Chosen: a stop ends all feeds within a second."""
+"""How long a dropped client has to read the reason; then its connection is cut. Chosen: so a stop of the service ends
+all feeds within a second."""
 _BATCH: Final = 50
 """Topics in one read of the tables. Chosen: some 5 ms in another thread."""
 _AGAIN_S: Final = 0.02
-"""When a topic is read again that is not folded as far as the hub was told: the database is a replica."""
+"""When to read a topic again whose rows are older than the message about it: the database is a replica."""
 _RETRY_S: Final = 0.5
+"""The pause after the tables could not be read."""
 _IDLE_S: Final = 10.0
-"""How long the hub runs without a feed."""
+"""How long the tasks of the hub run without a feed."""
 _CHECKPOINTS: Final = (Query(statements.checkpoints),)
 
 SLOW: Final = "slow_consumer"
@@ -60,11 +63,12 @@ REFUSED: Final = "rows_differ_from_log"
 _warnings: Final = RareWarnings(logging.getLogger(__name__))
 
 Listen = Callable[[Tell], Coroutine[Any, Any, None]]
-"""Tells of changes until it is cancelled. Begins with a ``Gap``, and after each loss."""
+"""A source of changes: calls its argument with each message until cancelled. The first message is a ``Gap``, and so
+is the first one after a loss."""
 
 
 class TooManyFeeds(Exception):
-    """A limit is reached. ``of_all``: that of the process; else that of one of the payers."""
+    """``limit`` feeds are open: of the process if ``of_all``, otherwise of one of the payers."""
 
     def __init__(self, limit: int, *, of_all: bool) -> None:
         super().__init__(f"at most {limit} live feeds at once {'on this node' if of_all else 'for one user'}")
@@ -72,7 +76,7 @@ class TooManyFeeds(Exception):
 
 
 class HubClosed(Exception):
-    """The service stops."""
+    """The service is stopping: no feed is opened any more."""
 
 
 class UnknownId(Exception):
@@ -80,7 +84,7 @@ class UnknownId(Exception):
 
 
 class _Subject:
-    """A topic with its feeds, and when it is to be read."""
+    """A topic, the feeds that follow it, and when it must be read."""
 
     __slots__ = ("feeds", "quarantined", "state_due_s", "state_s", "topic", "wanted_seq")
 
@@ -88,16 +92,16 @@ class _Subject:
         self.topic = topic
         self.feeds: set[Feed] = set()
         self.wanted_seq = 0
-        """How far it must be folded when it is read."""
+        """The seq that a reading must have reached; otherwise it is read again."""
         self.state_s = float("-inf")
-        """When the state was read last; of games only."""
+        """When the state was last read, by the hub's clock. Games only."""
         self.state_due_s: float | None = None
-        """When it is to be read next; of games only."""
+        """When the state must be read next, by the hub's clock. Games only."""
         self.quarantined = False
 
 
 class Hub:
-    """``open`` and ``remove`` are called in the event loop; nothing blocks it."""
+    """Call all methods in the event loop. None of them blocks it."""
 
     def __init__(
         self,
@@ -110,7 +114,8 @@ class Hub:
         feeds_of_user_max: int,
         clock_s: Callable[[], float] = monotonic,
     ) -> None:
-        """``listen``: the source of changes; None: there is none, the checkpoints tell of them within ``TEND_S``."""
+        """``listen``: the source of changes. None: there is none, and the hub finds changes only by the checkpoints,
+        within ``TEND_S``. ``feeds_max``: of the process; ``feeds_of_user_max``: of each payer."""
         self._model, self._reads, self._body_of, self._listen = model, reads, body_of, listen
         self._feeds_max, self._feeds_of_user_max = feeds_max, feeds_of_user_max
         self._clock_s = clock_s
@@ -122,7 +127,7 @@ class Hub:
         self._dirty: dict[str, None] = {}
         """The keys of the topics to read, in the order in which they changed."""
         self._later: dict[str, float] = {}
-        """Key → when it becomes dirty."""
+        """Key of a topic → when it must be read, by the hub's clock."""
         self._beginning: list[Feed] = []
         self._wake = asyncio.Event()
         self._announced: dict[int, int] = {}
@@ -132,7 +137,7 @@ class Hub:
         self._idle_since_s = 0.0
 
     def bound(self, feeds_max: int) -> None:
-        """Allow no more feeds than this at once."""
+        """Lower the limit of the process to ``feeds_max``, if that is less than the present one."""
         self._feeds_max = min(self._feeds_max, feeds_max)
 
     # --- feeds -----------------------------------------------------------------------------------------------------
@@ -145,8 +150,9 @@ class Hub:
         payers: Sequence[str],
         why_ended: Callable[[], str | None],
     ) -> Feed:
-        """A feed of these users and games, from ``last_id`` on, or from now. ``payers``: each may have so many feeds
-        as the settings say. Raises TooManyFeeds, UnknownId, HubClosed. The caller calls ``remove`` in the end."""
+        """Open a feed of these users and games. It continues after ``last_id``; None: it begins now. ``payers``: the
+        feed counts under the limit of each. The caller must call ``remove`` when its client is gone. Raises
+        TooManyFeeds, UnknownId and HubClosed."""
         if self._closed:
             raise HubClosed
         if len(self.feeds) >= self._feeds_max:
@@ -179,7 +185,7 @@ class Hub:
         return GameTopic(game, self._reads, self._body_of) if known is None else known.topic
 
     def remove(self, feed: Feed) -> None:
-        """Its client is gone. Calling it again is harmless."""
+        """Forget the feed, because its client is gone. Calling it again is harmless."""
         if feed not in self.feeds:
             return
         self.feeds.remove(feed)
@@ -204,13 +210,13 @@ class Hub:
         asyncio.get_running_loop().call_later(CUT_AFTER_S, _cut, feed)
 
     def close(self) -> None:
-        """Drop all feeds, and open no more."""
+        """Drop all feeds with the reason ``shutting_down``, and open no more."""
         self._closed = True
         for feed in self.feeds:
             self._drop(feed, CLOSING)
 
     async def stop(self) -> None:
-        """Release everything; the feeds are closed."""
+        """End the tasks. Call ``close`` before."""
         self._closed = True
         await self._end_tasks()
 
@@ -235,7 +241,7 @@ class Hub:
     # --- what changed ----------------------------------------------------------------------------------------------
 
     def tell(self, change: Change | Gap) -> None:
-        """These users and games changed."""
+        """Take one message of the source of changes."""
         if isinstance(change, Gap):
             self._read_partition(change.partition)
             return
@@ -357,13 +363,14 @@ class Hub:
 
     @staticmethod
     def _seq_of(subject: _Subject, feed: Feed) -> int:
-        """The seq after which the feed needs events; ``FROM_NOW`` if it takes none now."""
+        """The seq after which the feed needs events; ``FROM_NOW`` if it needs none now."""
         if feed.dropped or feed.full_since_s is not None or not feed.cursors:
             return FROM_NOW
         return feed.cursors[subject.topic.key].seq
 
     async def _fetch(self, topics: Sequence[tuple[Topic, int, bool]]) -> list[Reading]:
-        """All of one snapshot. For each topic: the seq after which events are wanted, and whether the state is."""
+        """Read all topics in one snapshot. ``topics``: each with the seq after which events are wanted, and whether
+        the state is wanted. Returns one reading for each, in order. Raises LedgerError."""
         queries = [topic.queries(after, with_state=state) for topic, after, state in topics]
         rows = await self._model.fetch([query for of_topic in queries for query in of_topic])
         readings = []
@@ -419,10 +426,10 @@ class Hub:
             now_s = self._clock_s()
             for number, feed in enumerate(list(self.feeds)):
                 if number % 100 == 99:
-                    await asyncio.sleep(0)  # so that commands need not wait for thousands of feeds
+                    await asyncio.sleep(0)  # thousands of feeds in one go would delay commands
                 self._tend_one(feed, now_s)
             if not self.feeds and now_s - self._idle_since_s > _IDLE_S:
-                for task in self._tasks:  # this one, too
+                for task in self._tasks:  # includes the task that runs this
                     task.cancel()
                 self._tasks = []
                 return
@@ -442,7 +449,8 @@ class Hub:
             feed.add_heartbeat(now_s)
 
     async def _compare_checkpoints(self) -> None:
-        """Read the partitions that went on without the hub being told, and the users whose folding is interrupted."""
+        """Read the partitions whose checkpoint has moved without a message, and the quarantined users, whose rows may
+        change without an event."""
         (rows,) = await self._model.fetch(_CHECKPOINTS, quick=True)
         folded: Mapping[int, int] = dict(rows)
         for partition, seq in folded.items():

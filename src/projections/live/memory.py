@@ -1,15 +1,15 @@
-"""The live feed inside one process."""
+"""Messages about changes inside one process, without a server."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-from projections.live.port import Change, Feed, Gap, GapDetector
+from projections.live.port import Change, Gap, GapDetector, Messages
 
 _QUEUE_MAX: Final = 10_000
-"""Messages that a slow subscriber may have in its queue; later ones are dropped, which it sees as a ``Gap``. Chosen:
-some ten seconds of peak load."""
+"""Messages that may wait for a slow subscriber; further ones are dropped, and it gets a ``Gap``. Chosen: some ten
+seconds of peak load."""
 
 
 class MemoryLiveFeed:
@@ -25,7 +25,7 @@ class MemoryLiveFeed:
                 subscriber.put(message)
 
     @asynccontextmanager
-    async def subscribe(self, partitions: Sequence[int]) -> AsyncIterator[Feed]:
+    async def subscribe(self, partitions: Sequence[int]) -> AsyncIterator[Messages]:
         subscriber = _Subscriber(frozenset(partitions), self._queue_max)
         self._subscribers.append(subscriber)
         feed = subscriber.feed()

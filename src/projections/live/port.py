@@ -1,4 +1,4 @@
-"""The live feed: after each commit a projector publishes which users and games changed.
+"""Messages about changes: after each commit a projector publishes which users and games changed.
 
 Invariants:
 (1) A published change is already in the tables, so a subscriber can read it.
@@ -37,7 +37,8 @@ _RETRY_S: Final = 0.5
 
 
 class Change(Struct, frozen=True):
-    """A run of one partition, after seq ``before`` up to ``seq``; they are equal if there is no new event.
+    """What a run of one partition changed: its events are those after seq ``before``, up to ``seq``. The two are
+    equal if the run has no new event.
 
     ``users``: user → what changed, ``balance`` or ``bet``; for the stream of a game, ``game:<game>``, it is
     ``result``. ``games``: games with bets placed or settled; ``ANY_GAME`` stands for all. With ``all_users`` any user
@@ -53,24 +54,26 @@ class Change(Struct, frozen=True):
 
 
 class Gap(Struct, frozen=True):
-    """Messages of ``partition`` (None: of any partition) up to ``seq`` may be lost: read the tables."""
+    """Messages of ``partition`` (None: of all partitions) up to ``seq`` may have been lost: read the tables."""
 
     partition: int | None
     seq: int
 
 
-Feed = AsyncGenerator[Change | Gap, None]
+Messages = AsyncGenerator[Change | Gap, None]
 Tell = Callable[[Change | Gap], None]
+"""Called with each message."""
 
 
 class LiveFeed(Protocol):
     async def publish(self, messages: Sequence[Change]) -> None:
-        """Send to the current subscribers. Messages are not stored. Raises CacheUnavailable."""
+        """Send to the current subscribers; messages are not stored. Raises CacheUnavailable."""
         ...
 
-    def subscribe(self, partitions: Sequence[int]) -> AbstractAsyncContextManager[Feed]:
-        """The feed of everything that is published after the context was entered. It never ends: a broken
-        subscription is renewed, and the feed then yields a ``Gap``. Entering raises CacheUnavailable."""
+    def subscribe(self, partitions: Sequence[int]) -> AbstractAsyncContextManager[Messages]:
+        """The feed of all messages about these partitions that are published after the context was entered. It never
+        ends: a broken subscription is renewed, and the feed then yields a ``Gap``. Entering raises
+        CacheUnavailable."""
         ...
 
     async def close(self) -> None:
@@ -79,6 +82,7 @@ class LiveFeed(Protocol):
 
 
 def change_of(run: Run) -> Change:
+    """The message about a run, from the rows that it changed."""
     users: dict[str, set[str]] = {}
     games: set[str] = set()
     for _, rows in run.rows:
@@ -109,7 +113,8 @@ class GapDetector:
         self._seqs: dict[int, int] = {}
 
     def receive(self, message: Change) -> list[Change | Gap]:
-        """What the subscriber gets for this message."""
+        """Returns what the subscriber gets for this message: nothing for a repeated one, and a ``Gap`` where messages
+        were lost."""
         last = self._seqs.get(message.partition)
         if last is not None and message.seq < last:
             return []
@@ -127,7 +132,8 @@ class GapDetector:
 
 
 async def listen(live: LiveFeed, partitions: int, tell: Tell) -> None:
-    """Tell of everything that is published from now on, until cancelled: a source of changes for a hub."""
+    """A source of changes for a hub: call ``tell`` with all messages that are published from now on, until cancelled.
+    Begins with a ``Gap``."""
     while True:
         try:
             async with live.subscribe(range(partitions)) as feed:

@@ -1,4 +1,4 @@
-"""The live feed over Redis' publish and subscribe, one channel a partition. Redis delivers at most once."""
+"""Messages about changes over Redis' publish and subscribe, one channel a partition. Redis delivers at most once."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -10,7 +10,7 @@ from redis.asyncio.client import PubSub
 
 from projections.caching.port import CacheUnavailable
 from projections.caching.redis_client import RedisClient
-from projections.live.port import Change, Feed, Gap, GapDetector, decode, encode
+from projections.live.port import Change, Gap, GapDetector, Messages, decode, encode
 
 _RETRY_S: Final = 0.25
 _PING_S: Final = 1.0
@@ -28,7 +28,7 @@ class RedisLiveFeed:
             await self._client.publish([(_channel(message.partition), encode(message)) for message in messages])
 
     @asynccontextmanager
-    async def subscribe(self, partitions: Sequence[int]) -> AsyncIterator[Feed]:
+    async def subscribe(self, partitions: Sequence[int]) -> AsyncIterator[Messages]:
         feed = self._feed(partitions, await self._subscribe(partitions))
         try:
             yield feed

@@ -1,8 +1,9 @@
-"""What changed in the tables, where the process has the log itself (the embedded mode): read from the log.
+"""The source of changes in embedded mode: finds out from the log which users and games changed in the tables.
 
-The follower is another process. Instead of a message from it, this one compares the ends of its log, which it has in
-memory, with the checkpoints, and reads the records between two checkpoints for the names in them. Measured: with 500
-commands/s it takes 1 % of a core, and a change is noticed within ``POLL_S`` after its commit.
+The tables are filled by another process, the follower, which sends no messages. So this process compares the ends of
+its log, which it has in memory, with the checkpoints in the tables. It reads the records between the previous
+checkpoint and the present one, and takes the names of users and games from them. It looks every ``POLL_S`` while the
+tables are behind the log, and every ``_IDLE_S`` otherwise.
 """
 
 import asyncio
@@ -19,8 +20,9 @@ from projections.storage.port import ReadModel
 from projections.tables.queries import Query
 
 POLL_S: Final = 0.005
-"""While the tables are behind the log. Chosen: a query for the checkpoints costs 20 µs."""
+"""Between two looks while the tables are behind the log. Chosen: a query for the checkpoints costs 20 µs."""
 _IDLE_S: Final = 0.01
+"""Between two looks at the ends of the log while the tables have reached them. Chosen."""
 _RETRY_S: Final = 0.25
 _RECORDS_MAX: Final = 2_000
 """After a longer run any user may have changed. Chosen: half of what the follower stores at once."""
@@ -33,7 +35,7 @@ class _Data(Struct):
 
 
 class _Named(Struct):
-    """Those members of a record that say what it changes."""
+    """The members of a record that say which user and game it changes."""
 
     user_id: str
     type: str
@@ -44,8 +46,8 @@ _decode: Final = msgspec.json.Decoder(_Named).decode
 
 
 class LogTail:
-    """Source of changes for a hub. ``end``: partition → the last seq of its log, from memory; ``records``:
-    (partition, from_seq, limit) → records."""
+    """The source of changes for a hub. ``end``: partition → the last seq of its log, from memory. ``records``:
+    (partition, first seq, how many) → the encoded records from that seq on."""
 
     def __init__(
         self,
@@ -57,7 +59,8 @@ class LogTail:
         self._model, self._partitions, self._end, self._records = model, partitions, end, records
 
     async def run(self, tell: Tell) -> None:
-        """Tell of every change from now on, until cancelled."""
+        """Call ``tell`` with every change from now on, until cancelled. Begins with a ``Gap``, and sends another one
+        after each failure to read."""
         told: dict[int, int] | None = None
         while True:
             try:
@@ -71,10 +74,10 @@ class LogTail:
                         before, seq = told[partition], folded[partition]
                         if seq > before:
                             tell(await self._change(partition, before, seq))
-                        told[partition] = seq  # less than before where the tables were made again
+                        told[partition] = seq  # less than before if the tables were rebuilt
                 await asyncio.sleep(POLL_S if behind else _IDLE_S)
             except LedgerError:
-                told = None  # reads report it
+                told = None  # not logged here: the reads of clients fail, too, and report it
                 await asyncio.sleep(_RETRY_S)
 
     async def _checkpoints(self) -> dict[int, int]:

@@ -1,4 +1,4 @@
-"""What a live feed is about: a user or a game. A topic is read from the tables; nothing about it is kept in memory.
+"""What a live feed follows: users and games, its topics. They are read from the tables; nothing is kept in memory.
 
 Each topic has *events*, which are exact, and a *state*, of which only the last value counts:
 
@@ -6,7 +6,7 @@ user   events: ``bet``, when it is placed and when it is settled or cancelled. S
 game   events: ``result``, when a period gets its result or is cancelled. State: ``distribution``, the present period
 
 Invariants:
-(1) an event has the seq at which it became true; a topic has at most one event at a seq;
+(1) an event has the seq of the log's event that caused it; a topic has at most one event at a seq;
 (2) events and state of one read are of one snapshot of the tables, true at ``Reading.seq``;
 (3) ``Cursor`` says what a subscriber has: every event up to ``seq``, and the state whose digest it names. So a
     subscriber continues from its cursor on any node, also after a restart.
@@ -28,9 +28,9 @@ from projections.reads.queries import ALL_STATUS, Found, Reads, status_of
 from projections.tables.queries import Query, Rows, UserStatus
 
 EVENTS_MAX: Final = 500
-"""Events of each kind in one reading; the next one continues. Chosen: 100 KB."""
+"""Events of each kind in one reading; the next reading continues. Chosen: some 100 KB."""
 FROM_NOW: Final = 2**53
-"""After this seq there is no event: for a subscriber who begins now."""
+"""A seq after which there is no event. A subscriber that begins now asks for the events after it."""
 
 _DIGEST_BYTES: Final = 4
 _is_cursor: Final = re.compile(r"(0|[1-9][0-9]{0,15})\.([0-9a-f]{8})?").fullmatch
@@ -38,7 +38,7 @@ _encode: Final = msgspec.json.encode
 
 
 class Cursor(NamedTuple):
-    """What a subscriber has of one topic. ``digest``: of the state; "" if it got none."""
+    """What a subscriber has of one topic: the events up to ``seq``, and the state with this ``digest`` ("": none)."""
 
     seq: int
     digest: str
@@ -63,10 +63,10 @@ class State(NamedTuple):
 class Reading(NamedTuple):
     """What the tables say about a topic.
 
-    ``events``: after the seq that was asked for, in order. ``seq``: up to which they are complete. ``is_whole``:
-    there are no further events. ``folded``: how far the topic is folded. ``state``: None if there is none, if further
-    events come first, or if it was not asked for. ``quarantined``: it is not folded as far as its partition.
-    ``refused``: rows of it are wrong, and the service is set to refuse such reads.
+    ``events``: those after the requested seq, in order. They are complete up to ``seq``. ``is_whole``: the tables
+    have no further events. ``folded``: the seq up to which the rows of the topic are folded. ``state``: None if there
+    is none, if it was not requested, or if not ``is_whole``. ``quarantined``: the rows of the user are behind those
+    of the partition. ``refused``: rows of the topic differ from the log, and the settings refuse such reads.
     """
 
     seq: int
@@ -83,14 +83,14 @@ BodyOf = Callable[[Found], bytes]
 
 
 class UserTopic:
-    """The wallet and the bets of one user."""
+    """The wallet and the bets of one user. ``key``: the user_id."""
 
     def __init__(self, user_id: str, reads: Reads, body_of: BodyOf) -> None:
         self.key = user_id
         self.partition = reads.partition_of(user_id)
         self._reads, self._body_of = reads, body_of
 
-    def queries(self, after_seq: int, *, with_state: bool) -> list[Query]:  # noqa: ARG002 - the state costs nothing
+    def queries(self, after_seq: int, *, with_state: bool) -> list[Query]:  # noqa: ARG002 - it is read anyway
         own = {"of_partition": self.partition, "user": self.key}
         found = [Query(statements.user_status, own), Query(wallets.assets_statement, own)]
         if after_seq < FROM_NOW:
@@ -99,7 +99,7 @@ class UserTopic:
         return found
 
     async def reading(self, rows: Sequence[Rows]) -> Reading:
-        """``rows``: of the ``queries``."""
+        """``rows``: the result of each of the ``queries``, in order."""
         status_rows, assets, *changed = rows
         user = status_of(self.key, self.partition, status_rows)
         found = await self._reads.found_of_user(user, None)
@@ -132,7 +132,7 @@ class UserTopic:
 
 
 class GameTopic:
-    """The results of one game, and the bets on its present period."""
+    """The results of one game, and the bets on its present period. ``key``: ``game:<game>``."""
 
     def __init__(self, game: Game, reads: Reads, body_of: BodyOf) -> None:
         self.key = GAME_STREAM + game.name
@@ -151,17 +151,18 @@ class GameTopic:
         return found
 
     def period_at(self, now_us: int) -> str:
-        """The period that has begun last."""
+        """The name of the period that runs at this time."""
         return name_of(now_us - now_us % (self.game.length_s * SECOND_US))
 
     def changes_at_us(self, now_us: int) -> int:
-        """When the clock changes the state next: the present period stops taking bets, or the next one begins."""
+        """When the state changes next without an event: the period stops taking bets, or the next one begins. In Unix
+        microseconds."""
         span = span_of(self.game, self.period_at(now_us))
         assert span is not None, self.game.name
         return span.closes_at_us if now_us < span.closes_at_us else span.ends_at_us
 
     async def reading(self, rows: Sequence[Rows]) -> Reading:
-        """``rows``: of the ``queries``."""
+        """``rows``: the result of each of the ``queries``, in order."""
         status_rows, outcomes, *of_state = rows
         user = status_of(self.key, self.partition, status_rows)
         events = [
@@ -177,7 +178,7 @@ class GameTopic:
     async def _state(self, rows: Sequence[Rows]) -> State | None:
         found = await self._reads.found_of_period(self.game, self._period, rows)
         if found.document is None:
-            return None  # this process's clock went back
+            return None  # the clock of this process was set back, so the period has not begun
         return State("distribution", self._body_of(found), _digest_of(found.document))
 
 
@@ -185,12 +186,12 @@ Topic = UserTopic | GameTopic
 
 
 def cursors_text(cursors: Mapping[str, Cursor]) -> str:
-    """Cursors as a part of a feed's id, in their order."""
+    """The cursors as the part of an id behind ``~``: ``<seq>.<digest>`` of each, joined by commas, in their order."""
     return ",".join(f"{seq}.{digest}" for seq, digest in cursors.values())
 
 
 def parse_cursors(text: str, keys: Sequence[str]) -> dict[str, Cursor] | None:
-    """The reverse of ``cursors_text``; None if it is no such text."""
+    """The reverse of ``cursors_text``, for topics with these keys. None if the text is no such text."""
     found = [_is_cursor(part) for part in (text.split(",") if text else ())]
     if len(found) != len(keys):
         return None

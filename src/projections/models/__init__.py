@@ -28,7 +28,7 @@ from projections.models import (
 )
 from projections.tables.model import Models
 
-VERSION: Final = 10
+VERSION: Final = 11
 """Version of the meaning of the rows. Raise it with every change that makes other rows from the same events: only
 generations of this version are folded further, and a rebuild lists the differences. A test detects a change that did
 not raise it."""

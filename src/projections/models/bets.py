@@ -72,6 +72,8 @@ class BetRow(Row):
     settled_at_us: int | None
     rules: columns.Digest | None = None
     """Of the pay table that it was taken under; None: a bet of a game without rules."""
+    unpaid: int = 0
+    """What it should have paid beyond ``payout``: the wallet had no room for it."""
 
 
 def needs(event: Event, buffer: RowBuffer) -> None:
@@ -104,7 +106,7 @@ def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
         case BetSettled():
             bet = buffer[BetRow].edit((user_id, data.bet_id))
             bet.status = "won" if data.payout > 0 else "lost"
-            bet.payout = data.payout
+            bet.payout, bet.unpaid = data.payout, data.unpaid or 0
             bet.settled_seq, bet.settled_at_us = position.seq, event.time_us
         case BetCancelled(before_bet=False):
             bet = buffer[BetRow].edit((user_id, data.bet_id))
@@ -141,6 +143,14 @@ class Bet(Struct, gc=False):
         EventPosition | None, Meta(description="Position of the settlement or cancellation", examples=["3:5"])
     ]
     settled_at_us: Annotated[TimeUs | None, Meta(description="Time of the settlement or cancellation")]
+    unpaid: Annotated[
+        AmountOrZero,
+        Meta(
+            description="What the bet should have paid beyond `payout`, in the asset's minor unit: the wallet had no "
+            "room for it. The operator pays it with `adjust`; the bet still shows it afterwards",
+            examples=[0],
+        ),
+    ]
 
 
 class ChangedBet(Bet, gc=False):
@@ -199,13 +209,14 @@ def settled_after_statement(tables: Tables, _: Conditions) -> Select[Any]:
 def as_placed(user_id: str, partition: int, row: Sequence[Any]) -> tuple[int, ChangedBet]:
     """The seq at which the bet was placed, and the bet as it was then."""
     bet = _document(partition, row)
-    seq: int = row[-5]
-    return seq, _changed(bet, user_id, status="open", payout=None, settled_position=None, settled_at_us=None)
+    seq: int = row[-6]
+    then: dict[str, Any] = {"payout": None, "settled_position": None, "settled_at_us": None, "unpaid": 0}
+    return seq, _changed(bet, user_id, status="open", **then)
 
 
 def as_settled(user_id: str, partition: int, row: Sequence[Any]) -> tuple[int, ChangedBet]:
     """The seq at which the bet was settled or cancelled, and the bet since then."""
-    seq: int = row[-3]
+    seq: int = row[-4]
     return seq, _changed(_document(partition, row), user_id)
 
 
@@ -227,9 +238,9 @@ def _list_queries(filters: Filters, at: Cursor | None) -> list[Query]:
 
 
 def _document(partition: int, row: Sequence[Any]) -> Bet:
-    *fields, seq, placed_at_us, settled_seq, settled_at_us, _rules = row
+    *fields, seq, placed_at_us, settled_seq, settled_at_us, _rules, unpaid = row
     settled = None if settled_seq is None else f"{partition}:{settled_seq}"
-    return Bet(*(*fields, f"{partition}:{seq}", placed_at_us, settled, settled_at_us))
+    return Bet(*(*fields, f"{partition}:{seq}", placed_at_us, settled, settled_at_us, unpaid))
 
 
 LIST: Final = UserList(

@@ -1,4 +1,4 @@
-"""Reads of the tables are timed. Those that take longer than a limit are logged, with the tables that they read."""
+"""Measures how long reads of the tables take, and logs slow ones with the names of their queries."""
 
 import logging
 from collections.abc import Sequence
@@ -16,8 +16,9 @@ class TimedReads:
     """A read model that counts how long its reads take, and logs slow ones, at most one a second."""
 
     def __init__(self, model: ReadModel, limit_s: float, durations_s: Histogram) -> None:
-        """``limit_s``: infinity to log none. A duration includes the wait for a connection, and ends when the read
-        fails or is cancelled, too."""
+        """``limit_s``: a read that takes this long or longer is slow; infinity: none is. ``durations_s`` gets the
+        duration of each read in seconds, also of one that fails or is cancelled; it includes the wait for a
+        connection."""
         self._model, self._limit_s, self._durations_s = model, limit_s, durations_s
         self._warnings = RareWarnings(logging.getLogger(__name__), every_s=_SLOW_EVERY_S)
 

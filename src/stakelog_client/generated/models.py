@@ -188,6 +188,11 @@ class Bet(Struct, frozen=True, kw_only=True):
     settled_at_us: int | None
     """Time of the settlement or cancellation"""
 
+    unpaid: int
+    """What the bet should have paid beyond `payout`, in the asset's minor unit: the wallet had no room for it.
+    The operator pays it with `adjust`; the bet still shows it afterwards
+    """
+
     as_of: AsOf
 
 
@@ -673,6 +678,11 @@ class ListedBet(Struct, frozen=True, kw_only=True):
 
     settled_at_us: int | None
     """Time of the settlement or cancellation"""
+
+    unpaid: int
+    """What the bet should have paid beyond `payout`, in the asset's minor unit: the wallet had no room for it.
+    The operator pays it with `adjust`; the bet still shows it afterwards
+    """
 
 
 class ListedClient(Struct, frozen=True, kw_only=True):

@@ -1,15 +1,16 @@
-"""Whether commissions and bonuses can cost more of a stake than a game wins of it. Exact fractions.
+"""Finds the games in which commissions and bonuses can cost more of a stake than the game wins of it. All figures are
+exact fractions of a stake.
 
-The *edge* of a leg is the part of its stake that the house keeps on average: 1 − (1 − fee) × the sum over the leg
-kinds that it can win of (odds × the part of the results). It leaves out that fees and payouts are rounded down to
-minor units, which counts for small stakes only. The edge of a game is that of its worst leg, because players choose
-the leg.
+The *edge* of a leg is the part of its stake that the house keeps on average: 1 − (1 − fee) × average odds, where the
+average is over all results, and a result on which the leg loses counts 0. It ignores that fees and payouts are
+rounded down to minor units, which matters for small stakes only. The edge of a game is that of its worst leg, because
+players choose the leg.
 
-What a stake costs beside its payout, at most:
-(1) commissions: the sum over the levels of the largest rate that a referrer of that level can have;
-(2) bonuses: a bonus of b must be staked w times, so it costs b of a turnover of w × b: the part 1 ÷ w. The bonus of a
-    first deposit D also has the turnover that the deposit needs: b ÷ (D × w of deposits + b × w of bonuses). Without
-    wagering a bonus has no turnover, and its cost has no bound.
+The most that a stake costs besides its payout:
+(1) commissions: the sum, over the levels, of the largest rate of that level;
+(2) bonuses: if a bonus b must be staked w times, b is paid for stakes of w × b, so it costs 1 ÷ w of each stake. For
+the bonus of a first deposit D the player must also stake the deposit, so it costs b ÷ (D × ``wagering.deposit`` + b ×
+``wagering.bonus``) of each stake. Without wagering no stake is needed, and the cost has no limit.
 """
 
 from collections.abc import Collection, Iterator
@@ -27,10 +28,10 @@ _PPM: Final = 1_000_000
 
 
 class EdgeExceeded(Struct, frozen=True):
-    """A game and an asset in which a stake can cost the house more than the game wins of it.
+    """A game and an asset in which commissions and bonuses can cost more of a stake than the game wins of it.
 
-    ``edge`` is that of ``leg``, the worst one. All three figures are parts of a stake; ``bonuses`` is None if they
-    have no bound.
+    ``edge`` is that of ``leg``, the worst one. All three figures are parts of a stake; ``bonuses`` is None if their
+    cost has no limit.
     """
 
     game: str
@@ -57,7 +58,7 @@ class EdgeExceeded(Struct, frozen=True):
 
     @property
     def message(self) -> str:
-        """For the operator: the figures, and what to change."""
+        """One line for the operator: the figures, and what to change."""
         bonuses_ppm = self.bonuses_ppm
         bonuses = "without a limit" if bonuses_ppm is None else f"up to {_percent(bonuses_ppm)}"
         return (
@@ -78,9 +79,10 @@ class EdgeExceeded(Struct, frozen=True):
 
 
 def exceeded_edges(games: Games, money: Money, assets: Collection[str]) -> list[EdgeExceeded]:
-    """Every game and asset in which commissions and bonuses together can exceed the game's edge, in order.
+    """Every game and asset in which commissions and bonuses together can exceed the game's edge, ordered by game and
+    asset. ``games`` and ``money`` are the rules, by name of the game and by asset.
 
-    ``external`` is none of them: the ledger does not know its edge."""
+    ``external`` is never returned: the ledger does not know its edge."""
     costs = [(asset, *_costs(money.get(asset, NO_MONEY_RULES))) for asset in sorted(assets)]
     found = []
     for name, game in sorted(games.items()):
@@ -94,11 +96,11 @@ def exceeded_edges(games: Games, money: Money, assets: Collection[str]) -> list[
 
 
 def worst_leg(table: PayTable) -> tuple[str, Fraction]:
-    """The leg with the smallest edge, and this edge; of equal ones the first by name."""
+    """The leg with the smallest edge, and this edge. Of several legs with this edge the first by name."""
     kind = KINDS[table.rules]
 
     def paid(leg: str) -> int:
-        """Hundredths of the stake after the fee, over all results."""
+        """What the leg pays on all results together, in hundredths of the stake after the fee."""
         return sum(table.odds[won] * results for won, results in kind.wins_on(leg).items())
 
     leg = max(sorted(kind.legs), key=paid)
@@ -108,7 +110,7 @@ def worst_leg(table: PayTable) -> tuple[str, Fraction]:
 def commission_cost(commission: Commission | None) -> Fraction:
     """The largest part of a stake that is paid as commissions, all levels together.
 
-    Each referrer has an agent level of its own, so each level counts with its largest rate."""
+    Each referrer in the chain may have a different agent level, so every level counts with its largest rate."""
     if commission is None:
         return Fraction(0)
     schedules = (commission.rates_e9, *commission.agents.values())
@@ -119,7 +121,7 @@ def commission_cost(commission: Commission | None) -> Fraction:
 
 
 def bonus_cost(rules: MoneyRules) -> Fraction | None:
-    """The largest part of a stake that the bonuses by these rules cost; None if it has no bound."""
+    """The largest part of a stake that the bonuses of these rules cost; None if it has no limit."""
     by_deposit, by_bonus = rules.wagering_deposit, rules.wagering_bonus
     turnovers = [(bonus, deposit * by_deposit + bonus * by_bonus) for deposit, bonus in rules.first_deposit]
     if rules.registration or rules.attendance or rules.invitation:

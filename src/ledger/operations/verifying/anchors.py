@@ -1,4 +1,4 @@
-"""Heads that were published or sealed earlier, and that the log must go through.
+"""Heads that were published or sealed earlier. The log must contain each of them at its seq.
 
 A log without its last records, or with its last records rewritten, is a correct log by itself. Only a head that is
 kept elsewhere shows the difference.
@@ -40,7 +40,7 @@ class Anchors:
                 raise Contradiction(other, anchor)
 
     def of(self, partition: int) -> dict[int, Anchor]:
-        """Seq → anchor."""
+        """The anchors of a partition: seq → anchor. Empty if it has none."""
         return self._by_partition.get(partition, {})
 
     def last(self) -> list[Anchor]:

@@ -1,12 +1,12 @@
-"""Commissions as the auditor recomputes them: each stake is due once, each rate is the one of the rules that the
-event names, and each amount follows from the rate and from what was carried.
+"""Commissions as the auditor recomputes them: each stake earns one commission, each rate is that of the rules that
+the event names, and each amount follows from the rate and from the carried fraction.
 
 Invariants:
 (1) nothing of ``ledger`` is imported here, as in ``postings``;
-(2) memory grows with the days whose commission is not due yet, and with the wallets that carry something, or that
-    have an agent level or a referrer;
-(3) a wallet is paid less than the rate gives only where it has no room for more; the rest is carried, so nothing is
-    lost.
+(2) memory grows with the days whose commission is not yet due, and with the wallets that have a carried amount, an
+    agent level or a referrer;
+(3) a wallet is paid less than the rate gives only if it has no room for more. The rest is carried to its next
+    commission, so nothing is lost.
 """
 
 from typing import Any, Final
@@ -68,7 +68,8 @@ def _commission_paid(book: Book, event: Record, data: Any, _: LookUp) -> Move | 
 
 
 def _check_rules(book: Book, event: Record, data: Any) -> None:
-    """The rate is that of the wallet's agent level, and the commission goes on to the next level with a rate."""
+    """Check that the rate is that of the wallet's agent level, and that the commission is passed on to the next level
+    that has a rate. Raises Mismatch."""
     rules = book.flows.rules.of(data.rules, data.asset)
     if rules is None:
         return

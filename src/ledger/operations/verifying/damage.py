@@ -1,7 +1,7 @@
-"""Which record is damaged, where the chain breaks: changed, missing, inserted or swapped.
+"""Where the chain breaks, finds which record is damaged, and how: changed, missing, inserted or swapped.
 
-A record has the hash of the record before it. So a change is noticed one record later, and only the record after
-that one shows which of the two was changed.
+A record has the hash of the record before it. So a change of a record shows in the next one, and only the record
+after that one shows which of the two was changed.
 """
 
 from hashlib import sha256
@@ -11,7 +11,7 @@ from msgspec import Struct
 
 
 class Link(Struct, gc=False):
-    """A record's link of the chain."""
+    """The members of a record that link it to the record before it."""
 
     partition: int
     seq: int

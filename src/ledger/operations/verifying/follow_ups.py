@@ -1,12 +1,13 @@
-"""What one wallet sends and another wallet records: each follow-up is recorded once, as sent, and not before that.
+"""Matches what one wallet sends with what another wallet records: each follow-up is recorded once, with the content
+that was sent, and not at an earlier time.
 
 The ``command_id`` of a recorded follow-up is ``~<head of its cause>:0``. So the id names its cause by the
 hash, and the follow-up may be recorded in any partition.
 
 Invariants:
-(1) memory grows with the follow-ups under way. The caller reads the partitions side by side, in the order of time, so
-    a follow-up is open for about one page;
-(2) a follow-up may be read before its cause, because a page is longer than an instant.
+(1) memory grows with the follow-ups under way. The caller reads the partitions side by side, page by page, in the
+    order of time, so a follow-up is under way for about one page;
+(2) a follow-up may be read before its cause, because only pages are in the order of time, not their events.
 """
 
 import re
@@ -56,7 +57,7 @@ class FollowUps:
         self._valid: set[tuple[str, str]] = set()
 
     def send(self, event: Record, head: str) -> None:
-        """Remember what the event sends, if it sends something. ``head``: its record's hash. Raises Mismatch."""
+        """Remember what the event sends, if it sends anything. ``head``: the hash of its record. Raises Mismatch."""
         data = event.data
         what: tuple[Any, ...]
         match event.type:
@@ -146,9 +147,11 @@ class FollowUps:
             _compare(sent, arrived)
 
     def without_cause(self, ends: Sequence[int]) -> tuple[int, int, str] | None:
-        """Partition, seq and reason of a follow-up whose cause is not in the log; of several that of the first cause.
+        """Partition, seq and reason of a follow-up whose cause is not in the log, or None. Of several the one with
+        the first cause.
 
-        A cause behind ``ends`` is not examined: the log may have grown while its ends were read.
+        ``ends``: the last seq of each partition that was read. A cause after it is not examined: the log may have
+        grown while its ends were read.
         """
         strays = sorted(self._arrived.values(), key=lambda stray: _position_of(stray[3]))
         for _, what, _, cause, partition, seq in strays:
@@ -162,7 +165,7 @@ class FollowUps:
         return None
 
     def under_way(self) -> tuple[int, dict[str, int]]:
-        """How many transfers are neither received nor returned, and their amounts by asset."""
+        """How many transfers are neither received nor returned, and the sums of their amounts by asset."""
         amounts: dict[str, int] = {}
         open_transfers = 0
         for _, what, _, _ in self._sent.values():
@@ -194,7 +197,7 @@ def _compare(sent: _Expected, arrived: _Arrived) -> None:
 
 
 def _sent_about_a_code(event: Record) -> tuple[str, tuple[Any, ...]] | None:
-    """What an event about a gift or a referral code sends, and where."""
+    """What an event about a gift or a referral code sends, and to which wallet or stream."""
     data, user_id = event.data, event.user_id
     match event.type:
         case "gift_claimed":

@@ -1,4 +1,4 @@
-"""Which shares a gift may grant, which owner a referral code has, and what a wallet receives from a gift.
+"""Checks which shares a gift grants, which owner a referral code has, and what a wallet receives from a gift.
 
 Invariants:
 (1) nothing of ``ledger`` is imported here, as in ``postings``;
@@ -30,6 +30,7 @@ class Gift:
         self.granted, self.closed = 0, False
 
     def refusal(self, time_us: int) -> str | None:
+        """The reason why a claim at this time gets no share; None if it gets one."""
         if self.closed:
             return "closed"
         if self.granted == self.claims:

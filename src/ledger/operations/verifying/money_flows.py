@@ -1,13 +1,14 @@
-"""What the auditor checks of money flows: which event led to a bonus of the ledger's own, the days of attendance, and
-that each bonus, its expiry and the wagering that an event adds are those of the rules that the event names.
+"""Checks the money flows: the cause of each bonus of the ledger's own, the days of attendance, and that each bonus,
+its expiry and the wagering that an event adds are those of the rules that the event names.
 
 Invariants:
 (1) nothing of ``ledger`` is imported here, as in ``postings``;
-(2) a consequence follows its cause directly, or another consequence of it, so only the last cause of each partition
-    is remembered;
-(3) a cause leads to one bonus, in its own asset. Only a new wallet gets several, of different assets, in their order;
-(4) a bonus is less than its rule only where the wallet has no room for more, and so is wagering: what must be staked
-    is at most the largest amount.
+(2) a consequence comes directly after its cause, or after another consequence of this cause. So only the last cause
+of each partition is remembered;
+(3) a cause leads to one bonus, in its own asset. Only a new wallet gets several, one for each asset, ordered by
+    asset;
+(4) a bonus is less than its rule gives only if the wallet has no room for more; wagering only if more would have to
+    be staked than the largest amount.
 """
 
 from collections.abc import Callable
@@ -43,7 +44,8 @@ class _Cause(NamedTuple):
 
 
 class MoneyFlows:
-    """Each function returns what is wrong with the event, or None."""
+    """A method for each event type. It returns what is wrong with the event as a sentence, or None, and remembers
+    what later events need."""
 
     def __init__(self, rules: MoneyRules) -> None:
         self.rules = rules
@@ -63,7 +65,7 @@ class MoneyFlows:
         self._may_cause(event, None, 0)
 
     def referred(self, event: Record) -> None:
-        """``referral_valid`` that counts."""
+        """``referral_valid`` without a ``reason``: the referrer gets a valid referral."""
         key = (event.user_id, event.data.asset)
         number = self._valid_referrals[key] = self._valid_referrals.get(key, 0) + 1
         self._may_cause(event, event.data.asset, number)
@@ -90,7 +92,7 @@ class MoneyFlows:
         return self._wrong_wagering(event, data.amount, 0 if data.bonus is UNSET else data.bonus)
 
     def reversed(self, deposit: Record) -> None:
-        """A deposit of the wallet was reversed."""
+        """``deposit`` was reversed: the event of this deposit."""
         self._deposited[deposit.user_id, deposit.data.asset] -= deposit.data.amount
 
     def settled(self, event: Record, asset: str, *, referred: bool) -> str | None:
@@ -113,7 +115,8 @@ class MoneyFlows:
         return None
 
     def granted(self, event: Record, room: Callable[[], int]) -> str | None:
-        """``bonus_granted``, by a command or as a consequence. ``room``: how much more the wallet can take."""
+        """``bonus_granted``, by a command or as a consequence. ``room`` returns how much more of the asset the wallet
+        can take."""
         data = event.data
         own = event.command_id[:1] == "~"
         if own != (data.kind is not UNSET) or own != (data.cause is not UNSET):
@@ -137,7 +140,7 @@ class MoneyFlows:
         )
 
     def _wrong_bonus(self, event: Record, reached: int, room: Callable[[], int]) -> str | None:
-        """Whether a bonus of the ledger's own is the one of its rules."""
+        """What is wrong with a bonus of the ledger's own by its rules, or None. ``reached``: as in ``_Cause``."""
         data = event.data
         rules = self.rules.of(data.rules, data.asset)
         if rules is None:
@@ -173,7 +176,8 @@ class MoneyFlows:
         )
 
     def _wrong_attendance(self, event: Record, yesterday: int) -> str | None:
-        """Whether the bonus is the one of its day by its rules. ``yesterday``: the streak until then; 0 if none."""
+        """What is wrong with the bonus of a day by its rules, or None. ``yesterday``: the length of the streak until
+        the day before; 0 if there was none."""
         data = event.data
         rules = self.rules.of(data.rules, data.asset)
         if rules is None:
@@ -212,7 +216,8 @@ class MoneyFlows:
         return None
 
     def _wrong_wagering(self, event: Record, deposit: int, bonus: int) -> str | None:
-        """Whether the event adds to the wagering what its rules say of a deposit and a bonus."""
+        """What is wrong with the wagering that the event adds, by its rules for this deposit and this bonus, or
+        None."""
         data = event.data
         if data.wagering is not UNSET and (data.rules is UNSET or not 0 < data.wagering <= _AMOUNT_MAX):
             return f"it adds {data.wagering} to the wagering, by no rules or out of the range of an amount"
@@ -233,7 +238,7 @@ class MoneyFlows:
 
 
 def _wrong_expiry(event: Record, rules: OfAsset) -> str | None:
-    """Whether the bonus expires when its rules say."""
+    """What is wrong with the expiry of the bonus by its rules, or None."""
     stated = event.data.expires_at_us
     due = rules.expires_at_us(event.time_us)
     if (None if stated is UNSET else stated) != due:

@@ -5,8 +5,7 @@ imported.
 
 Invariants:
 (1) a set of rules counts only under the SHA-256 of its canonical form: JSON with sorted keys and without spaces;
-(2) the digest of a set of rules that is not known is remembered, so that what was not checked is never accepted
-    silently.
+(2) the digest of a set of rules that is not known is remembered, so that a warning can name what was not checked.
 """
 
 import json
@@ -18,7 +17,7 @@ _DAY_US: Final = 86_400_000_000
 
 
 class WrongRules(ValueError):
-    """A set of rules is not what its digest says. The text names the digest."""
+    """The SHA-256 of a set of rules is not its digest. The text names the digest."""
 
 
 class Commission(NamedTuple):
@@ -36,6 +35,7 @@ class Commission(NamedTuple):
         return settled_at_us - settled_at_us % _DAY_US + _DAY_US + self.delay_us
 
     def rate_e9(self, agent_level: int, level: int) -> int:
+        """The rate at ``level`` for a referrer with this agent level; 0 if there is none."""
         rates = self.agents.get(agent_level, self.rates_e9)
         return rates[level - 1] if 0 < level <= len(rates) else 0
 
@@ -67,6 +67,7 @@ class OfAsset(NamedTuple):
         return reached
 
     def expires_at_us(self, granted_at_us: int) -> int | None:
+        """When a bonus that was granted then expires; None: never."""
         return None if self.expires_after_us is None else granted_at_us + self.expires_after_us
 
 
@@ -101,7 +102,7 @@ def _read(digest: str, form: bytes) -> dict[str, OfAsset]:
 
 
 def _of_asset(rules: Mapping[str, Any]) -> OfAsset:
-    """A member that is left out has its default."""
+    """The rules of one asset from their JSON. A member that is left out has its default."""
     expires_after_s, valid_referral = rules.get("bonus_expires_after_s"), rules.get("valid_referral")
     commission = rules.get("commission")
     return OfAsset(

@@ -1,11 +1,11 @@
 """What a bet of a game pays on a result, by the pay table that its event names by digest.
 
-The rules of the games are written here a second time, from their description, and count dice and digits instead of
-looking winning results up. Nothing of ``ledger.core`` is imported.
+The rules of the games are written here a second time, from their description. This code counts dice and digits, and
+the ledger looks up winning results. Nothing of ``ledger.core`` is imported.
 
 Invariants:
 (1) a table counts only under the SHA-256 of its canonical form: JSON with sorted keys and without spaces;
-(2) a bet whose pay table is not known is counted, never accepted silently.
+(2) the digest of a pay table that is not known is remembered, so that a warning can name what was not checked.
 """
 
 import json
@@ -27,11 +27,11 @@ _RESULTS: Final = {"wingo": 10, "trx_wix": 10, "k3": 6**3, "5d": 10**5}
 
 
 class WrongTable(ValueError):
-    """A pay table is not what its digest says. The text names the digest."""
+    """The SHA-256 of a pay table is not its digest. The text names the digest."""
 
 
 class Table(NamedTuple):
-    """What a table says of the money of a bet."""
+    """The members of a pay table that decide how much money a bet moves, and when it is taken."""
 
     rules: str
     odds: dict[str, int]
@@ -48,7 +48,7 @@ class PayTables:
         self.missing: set[str] = set()
 
     def table_of(self, digest: str) -> Table | None:
-        """None if the table is not known."""
+        """The table of this digest; None if it is not known."""
         return self._known.get(digest)
 
     def place(self, rules: str, game: str, stake: int, legs: int, fee: int, before_end_us: int) -> None:
@@ -162,8 +162,8 @@ def _five_d(leg: str, result: str) -> str | None:
 
 
 def average_payout(table: Table, selection: str, stake: int) -> tuple[int, int]:
-    """What a bet pays on all results together, and the number of results. Raises Mismatch for a leg that there is
-    not."""
+    """What a bet pays on all results together, in minor units, and the number of results. Raises Mismatch if a leg of
+    the selection does not exist."""
     legs = selection.split("+")
     total = 0
     for leg, part in zip(legs, _parts(stake, len(legs)), strict=True):

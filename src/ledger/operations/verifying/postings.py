@@ -1,4 +1,4 @@
-"""Which postings an event must have, and which balances follow, from its type, its data and the earlier events.
+"""Recomputes the postings of an event, and the balances after it, from its type, its data and the earlier events.
 
 Invariants:
 (1) nothing of ``ledger`` is imported here: a mistake in the deciders must not be repeated in the auditor;
@@ -36,7 +36,7 @@ _AMOUNT_MAX: Final = 2**53 - 1
 
 
 class Mismatch(Exception):
-    """A record is not what its type, its data and the earlier events give. The text says why.
+    """A record differs from what its type, its data and the earlier events give. The text says how.
 
     ``partition`` and ``seq`` name the record where it is not the one that is being read.
     """
@@ -50,14 +50,15 @@ Move = tuple[list[Posting], str, int, int, int]
 """The postings, the asset, and what they add to the wallet's cash, bonus and held."""
 
 LookUp = Callable[[int], Record | None]
-"""The record of a seq of this event's partition; None where there is none."""
+"""Seq → the record with this seq in the partition of the event; None if there is none."""
 
 Handler = Callable[["Book", Record, Any, LookUp], Move | None]
-"""What an event of one type moves, from its data."""
+"""Checks an event of one type, and returns what it moves; None if it moves no money. Raises Mismatch."""
 
 
 class PlacedBet(NamedTuple):
-    """What a bet took, and, of a game with rules, what its outcome must name; ``game`` is empty for the others."""
+    """What a bet took from the wallet; for a game with rules also what its outcome must name. ``game`` is empty for
+    the others."""
 
     asset: str
     cash: int
@@ -72,7 +73,7 @@ class PlacedBet(NamedTuple):
 
 
 class Book:
-    """Every wallet's balances and open items."""
+    """The balances and open items of all wallets."""
 
     def __init__(self, rules: MoneyRules, referrers: Mapping[str, str]) -> None:
         """``referrers``: wallet → its referrer, as far as the log has been read."""
@@ -205,7 +206,7 @@ def into_wallet(event: Record, account: str, asset: str, cash: int, bonus: int) 
 
 
 def _hold(event: Record, asset: str, amount: int) -> Move:
-    """From cash to held; a negative amount goes back."""
+    """Move an amount from cash to held; a negative one from held to cash."""
     if amount > 0:
         return [(_cash(event), asset, -amount), (_held(event), asset, amount)], asset, -amount, 0, amount
     return [(_held(event), asset, amount), (_cash(event), asset, -amount)], asset, -amount, 0, amount

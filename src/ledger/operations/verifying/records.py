@@ -82,7 +82,7 @@ def _kind_of(name: str) -> Kind:
 
 
 def _with_data(base: type[_Base], data: type[Data], **options: Any) -> type[_Base]:
-    """``base`` with that type of data."""
+    """A subclass of ``base`` whose ``data`` has this type."""
     fields: list[Any] = [(name, data if name == "data" else kind) for name, kind in base.__annotations__.items()]
     made: Any = msgspec.defstruct(base.__name__, fields, bases=(base,), gc=False, **options)
     shape: type[_Base] = made
@@ -104,7 +104,8 @@ written: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
 def type_of(record: bytes) -> bytes:
-    """The key of ``KINDS`` of a canonical record; anything where the bytes are none, which ``written`` then shows."""
+    """The event type of a canonical record, a key of ``KINDS``. If the bytes are no canonical record, the result may
+    be any text; the comparison with ``written`` shows it later."""
     # A quote inside of a JSON string is escaped, so the first match is the member's name.
     begin = record.find(_TYPE, _BEFORE_TYPE) + len(_TYPE)
     return record[begin : begin + _KEY]

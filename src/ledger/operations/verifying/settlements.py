@@ -1,13 +1,13 @@
-"""What ends the bets of games with rules. A bet ends once, by the outcome of its period, not before the period has
-ended, and by the pay table that it was taken under.
+"""Checks how bets of games with rules end. A bet ends once, by the outcome of its period, not before the period has
+ended, and is paid by the pay table that it was taken under.
 
 The ``command_id`` of a settlement is ``~<head of the outcome>:<seq of the bet>``, so it names its cause by the hash.
 
 Invariants:
 (1) nothing of ``ledger`` is imported here, as in ``postings``;
-(2) memory grows with the outcomes whose bets are not all ended, not with all periods: once every partition has been
-    read beyond an outcome, and no bet of its period is open, the outcome is forgotten;
-(3) a settlement may be read before its cause, because a page is longer than an instant.
+(2) memory grows with the outcomes that have open bets, not with all periods: after every partition was read beyond an
+    outcome, and no bet of its period is open, the outcome is forgotten;
+(3) a settlement may be read before its cause, because only pages are in the order of time, not their events.
 """
 
 import re
@@ -42,7 +42,7 @@ class _Outcome(NamedTuple):
 
 
 class _Settled(NamedTuple):
-    """A bet that was ended: of which period, and as what its event says."""
+    """A bet that has ended: its period, and how it ended by its event."""
 
     period: _Period
     rules: str
@@ -156,8 +156,9 @@ class Settlements:
         self._in_order.extendleft(reversed(kept))
 
     def without_cause(self, ends: Sequence[int]) -> tuple[int, int, str] | None:
-        """Partition, seq and reason of a settlement whose outcome is not in the log. A cause behind ``ends`` is not
-        examined: the log may have grown while its ends were read."""
+        """Partition, seq and reason of a settlement whose outcome is not in the log, or None. ``ends``: the last seq
+        of each partition that was read. A cause after it is not examined: the log may have grown while its ends were
+        read."""
         for settled in (one for early in self._early.values() for one in early):
             partition, _, seq = settled.cause.partition(":")
             if int(partition) >= len(ends) or int(seq) <= ends[int(partition)]:

@@ -252,7 +252,7 @@ class Reversed(Data, kw_only=True):
 
 
 class LimitsSet(Data, kw_only=True):
-    """The one data in which null is a value."""
+    """The only event type in whose data null is a value: it resets a limit."""
 
     asset: str
     balance_max: Limit = UNSET
@@ -497,4 +497,5 @@ OWN_TYPES: Final = frozenset(DATA.keys() - COMMANDS.keys())
 """The types of the ledger's own events: no command makes them."""
 
 ALSO_OWN_TYPES: Final = frozenset({"bet_settled", "bet_cancelled", "bonus_granted"})
-"""The types that a command makes, or the ledger itself, by the outcome of a period or by its rules."""
+"""The types of which some events are made by commands, and others by the ledger itself: by the outcome of a
+period, or by the rules of money flows."""

@@ -1,8 +1,8 @@
-"""Ids that are used twice in one wallet, found in bounded memory.
+"""Finds ids that are used twice in one wallet, in bounded memory.
 
 Each id is kept as a 64-bit hash. When ``_IN_MEMORY`` hashes are kept, they move to a temporary file, divided by their
-last bits into parts, so that one part at a time is searched at the end. Two equal hashes are only a suspicion: the
-log is read once more and the ids themselves are compared. At a hundred million events the chance of a
+last bits into parts, so that one part at a time is searched at the end. Two equal hashes are only a suspicion: then
+the log is read once more, and the ids themselves are compared. At a hundred million events the chance of a
 false suspicion is about 1 in 2,000.
 
 Invariants:
@@ -51,8 +51,8 @@ KEYS: Final[dict[str, KeyOf]] = {
 
 
 def second_key_of(event: Record) -> Key | None:
-    """A further id, which only some events use: a deposit with a bonus is a grant named by its order, the share of a
-    gift is a grant, and a cancel before the bet uses the bet's id."""
+    """The second id that some events use, or None: a deposit with a bonus also uses its order id as the id of a
+    grant, the share of a gift uses the id of its grant, and a cancellation before the bet uses the bet's id."""
     if event.type == "gift_received":
         return (event.user_id, "grant_id", event.data.grant_id)
     if event.type == "deposited" and event.data.bonus:
@@ -85,7 +85,8 @@ class UniqueIds:
         self._offsets: list[list[tuple[int, int]]] = [[] for _ in range(_PARTS)]
 
     def spill(self) -> None:
-        """Move the kept hashes to the file if they are many. Raises OSError where the disk is full."""
+        """Move the kept hashes to the file if there are ``_IN_MEMORY`` of them. Raises OSError, for example if the
+        disk is full."""
         if len(self.kept) < self._in_memory:
             return
         if self._file is None:

@@ -1,8 +1,8 @@
 """Reads over all users, compared with the log as of exactly the positions that each response names.
 
-Records are only added, never removed, so a response that is older than the records read so far is requested again, a
-bounded number of times. If it stays older, as it does while a user is quarantined, nothing more is compared: the rows
-of the other users are newer than the position that the response names.
+Records are added in order, and are never removed again. So if a response is older than the records that were added so
+far, it is requested again, a bounded number of times. If it stays older, as it does while a user is quarantined,
+nothing more is compared: the rows of the other users are newer than the position that the response names.
 """
 
 import time
@@ -27,13 +27,13 @@ class OlderResponse(Exception):
 
 
 class Part(Protocol):
-    """What is computed of one partition's records up to ``end``."""
+    """What is computed from the records of one partition, up to seq ``end``."""
 
     partition: int
     end: int
 
     def collect(self, event: Record) -> None:
-        """Raises UnknownRecord."""
+        """Add one record. Raises UnknownRecord."""
         ...
 
 
@@ -41,7 +41,8 @@ PartT = TypeVar("PartT", bound=Part)
 
 
 class AllPartitions(Generic[PartT]):
-    """For each partition in turn pass its records to ``collector``; after the last one compare the reads."""
+    """The records of all partitions. First pass the records of each partition to its ``collector``, one partition
+    after the other; then compare the reads."""
 
     def __init__(self, records: RecordsFrom, parts: Sequence[PartT]) -> None:
         self._records = records
@@ -68,8 +69,8 @@ class AllPartitions(Generic[PartT]):
         return differences
 
     def response(self, read: str, ask: Callable[[], Document | None]) -> tuple[Document, str] | Difference:
-        """The response and the positions that it names, once the records up to exactly these are read; a difference
-        if it names none, or is no document. Raises OlderResponse."""
+        """Request a read, and add the records up to exactly the positions that its response names. Returns the
+        response and these positions, or a difference if it names none or is no document. Raises OlderResponse."""
         self.responses += 1
         try:
             response = ask()
@@ -85,7 +86,7 @@ class AllPartitions(Generic[PartT]):
         return response, ",".join(f"{partition}:{seq}" for partition, seq in enumerate(positions))
 
     def _reach(self, positions: Sequence[int]) -> tuple[str, str, str] | None:
-        """Read the records up to exactly these positions. If the log is shorter, return where, the expected and the
+        """Add the records up to exactly these positions. If the log is shorter, return where, the expected and the
         found value.
 
         Raises OlderResponse if later records were already read.

@@ -1,13 +1,14 @@
 """Compares the periods of games and the house view with sums over the records.
 
-It shares no code with the folds; ``as_of`` says with which records a response is compared, and the auditor's own
-rules of games (``ledger.operations.verifying.pay_tables``) say what a bet pays on average. Invariants:
+It shares no code with the folds. A response is compared with the records up to its positions (``as_of``). What a bet
+pays on average is computed by the auditor's own rules of games (``ledger.operations.verifying.pay_tables``).
+Invariants:
 (1) Every period of each game that the reads know is compared, in the list and by itself: its outcome, its counts and
     sums, and its distribution. Its times, and whether it still takes bets, depend on the rules and the clock of the
     service: ``open`` and ``closed`` are compared as one.
-(2) Every hour of each asset, from the first to the last in which the log has money for it, is compared.
-(3) An expected edge is compared unless the pay table of one of its bets is not known here; these are counted.
-(4) Memory contains, for all partitions: each open bet; the sums of each period and selection, and of each hour.
+(2) Every hour of each asset is compared, from the first to the last hour in which its money moved.
+(3) An expected edge is compared, unless the pay table of one of its bets is not known here. These edges are counted.
+(4) Memory grows with the open bets, with the periods and their selections, and with the hours, of all partitions.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -51,7 +52,7 @@ class _Bet(NamedTuple):
 
 
 class _OfPeriod:
-    """What one partition has of a period."""
+    """The outcome and the sums of a period in one partition."""
 
     def __init__(self) -> None:
         self.outcome: Document | None = None
@@ -64,13 +65,12 @@ class _OfPeriod:
 
 
 class _OfHour:
-    """What one partition has of a game's hour in an asset; ``average`` is what its bets pay on average, in parts of
-    a minor unit by the number of results."""
+    """The sums of one game, hour and asset in one partition."""
 
     def __init__(self) -> None:
         self.sums = dict.fromkeys(("bets", "staked", "paid_out", "fees", "commissions", "bonuses"), 0)
         self.average: dict[int, int] = {}
-        """Number of results of the game → sum of the payouts over all of them."""
+        """Number of results of the game → what the bets pay on all results together, in minor units."""
         self.without_rules = 0
         self.unknown = 0
         """Bets under a pay table that is not known here."""
@@ -153,7 +153,7 @@ class _OfPartition:
 
 
 class GameReads(AllPartitions[_OfPartition]):
-    """The periods and the house view."""
+    """Compares the periods and the house view. Its attributes say what was compared, and what was not."""
 
     def __init__(self, records: RecordsFrom, partitions: int, tables: Mapping[str, bytes]) -> None:
         """``tables``: pay tables as JSON, by digest. Raises WrongTable."""
@@ -166,7 +166,7 @@ class GameReads(AllPartitions[_OfPartition]):
         self.games_unknown: list[str] = []
         """Games with events whose periods the reads do not have, because the games are no longer played."""
         self.edges_unknown: set[tuple[str, int, str]] = set()
-        """Those whose expected edge was not compared: a pay table is not known here."""
+        """The items of the house whose expected edge was not compared, because a pay table is not known here."""
         self.not_compared = ""
         """Why the rest was not compared; "" if all was."""
 
@@ -290,7 +290,8 @@ class GameReads(AllPartitions[_OfPartition]):
         ]
 
     def _items(self, asset: str, first: int, end: int) -> dict[tuple[int, str | None], Document]:
-        """(Start, game) → the item, in the order of the read."""
+        """The expected items of the hours from ``first`` to before ``end``: (start of the hour, game) → the item, in
+        the order of the read."""
         keys = {key for part in self._parts for key in part.hours.get(asset, ()) if first <= key[0] < end}
         items = {}
         for hour, game in sorted(keys, key=lambda key: (-key[0], key[1])):
@@ -340,7 +341,7 @@ def _first_unequal(read: str, field: str, place: str, expected: list[Any], found
 
 
 def _unequal(read: str, place: str, expected: Document, found: Any) -> list[Difference]:
-    """Of the members that are expected; ``closed`` counts as ``open``."""
+    """The members of ``expected`` that differ in ``found``; ``closed`` and ``open`` are equal here."""
     of_read = _only(found, expected)
     if of_read.get("status") == "closed":
         of_read["status"] = "open"

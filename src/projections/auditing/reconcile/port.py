@@ -15,7 +15,7 @@ _to_json: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Unreadable(Exception):
-    """The response to a read is no document; the message says why. Other reads may still return documents."""
+    """The response to a read is not a document; the text says why. Other reads may still return documents."""
 
 
 class Accounts(NamedTuple):
@@ -29,12 +29,12 @@ class Accounts(NamedTuple):
 class Reads(Protocol):
     """The contract's documents, each with its ``as_of``. Several threads call it at once.
 
-    None is the contract's 404 (``wallet_not_found``, ``bet_not_found`` …). Lists are read page by page with the
-    largest limit: ``{"items", "next_cursor", "as_of"}``; the first page has no cursor. Each method raises Unreadable
-    if the response is no document. Any other error means that the read is impossible; it ends reconcile.
+    None stands for the contract's 404 (``wallet_not_found``, ``bet_not_found`` …). Lists are read page by page with
+    the largest limit: ``{"items", "next_cursor", "as_of"}``; the first page has no cursor. Each method raises
+    Unreadable if the response is no document. Any other error means that the read is impossible; it ends reconcile.
 
-    ``has_private``: whether the data in a history has private texts as in the record, encrypted. A service decrypts
-    them for some clients; then they are left out here, and are not compared.
+    ``has_private``: whether a history has the private texts encrypted, as the record has them, so that they can be
+    compared. A service decrypts them for some clients; these reads then leave them out.
     """
 
     has_private: bool
@@ -79,7 +79,7 @@ class Reads(Protocol):
         ...
 
     def accounts(self, partition: int) -> Accounts | None:
-        """None if these reads have no totals, or none over all events of the partition."""
+        """The totals; None if these reads have none, or none over all events of the partition."""
         ...
 
     def users(self, partition: int) -> tuple[int, set[str]] | None:

@@ -45,8 +45,8 @@ class PartitionRecords:
     """One partition's records by wallet. Safe to use from several threads."""
 
     def __init__(self, records: RecordsFrom, partition: int, end: int, *collectors: Collector) -> None:
-        """Reads all records up to ``end``. Each of ``collectors`` gets every record once, also the ones read
-        later."""
+        """Reads all records up to seq ``end``. Each of ``collectors`` is called once with every record, also with
+        those that are read later. Raises UnknownRecord."""
         self._records, self.partition = records, partition
         self._collectors = collectors
         self._by_wallet: dict[str, tuple[list[int], list[bytes]]] = {}
@@ -56,9 +56,11 @@ class PartitionRecords:
         self.first_end = self.end
 
     def wallets(self) -> list[str]:
+        """The user_ids of all wallets with an event, sorted."""
         return sorted(user_id for user_id in self._by_wallet if is_wallet(user_id))
 
     def streams(self, beginning: str) -> list[str]:
+        """The ids with an event that begin with this text, such as ``gift:``, sorted."""
         return sorted(user_id for user_id in self._by_wallet if user_id.startswith(beginning))
 
     def users_to(self, seq: int) -> set[str]:
@@ -75,10 +77,11 @@ class PartitionRecords:
             yield from records[: bisect_right(seqs, seq)]
 
     def opens(self, user_id: str) -> bool:
+        """Whether the wallet was ever opened."""
         return any(b'"type":"wallet_opened"' in record for record in self._by_wallet[user_id][1])
 
     def reaches(self, seq: int) -> bool:
-        """Whether the log has this seq. Reads the records up to it."""
+        """Read the records up to this seq. Returns whether the log has it."""
         if seq > self.end:
             with self._lock:
                 if seq > self.end:

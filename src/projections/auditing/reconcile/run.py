@@ -4,15 +4,15 @@ The oracle computes the documents from the log, record by record; then each docu
 member. Invariants:
 (1) A response is compared with the log as of the position that the response names, so the service may be in use. If a
     response is newer than the records read so far, the newer records are read first.
-(2) A list has the items of the moment of its first page; each item is compared as of the page that contains it.
+(2) A list contains the items that existed when its first page was read; each item is compared as of its own page.
 (3) A wallet that differs is read again, a bounded number of times. A reported difference was found each time. The
     result also counts the wallets that agreed only in a later attempt.
-(4) If the reads of a partition are behind the log, reconcile waits for them, for a bounded time. A single wallet that
-    stays behind its partition, because it is quarantined, is reported as behind. It is no difference if its documents
-    are true at its own position.
-(5) A response that is no document is a difference; the next read follows.
-(6) Memory contains the records of one partition at a time, and for all partitions what the reads over all users need
-    (``projections.auditing.reconcile.totals`` and ``games``).
+(4) If the reads of a partition are behind the log, reconcile waits for them, for a bounded time. A quarantined wallet
+    stays behind its partition: it is reported as behind, and is no difference if its documents are true at its own
+    position.
+(5) A response that is not a document is a difference; then the next read is compared.
+(6) Memory contains the records of one partition at a time, and the sums for the reads over all users (``totals`` and
+    ``games``).
 """
 
 import time
@@ -154,7 +154,8 @@ def reconcile(
 
 
 def _adding_to(supply: Supply, end: int) -> Callable[[Record], None]:
-    """Sums only the records that were there at the start, so that all partitions are of about the same moment."""
+    """A collector that adds records to ``supply``, only up to seq ``end``: those that existed at the start, so that
+    the sums of all partitions are of about the same moment."""
 
     def add(event: Record) -> None:
         if event.seq <= end:
@@ -197,7 +198,8 @@ def _seq_of_wallet(reads: Reads, log: PartitionRecords, user_id: str) -> int:
 
 
 def _accounts(reads: Reads, log: PartitionRecords) -> Iterator[Difference]:
-    """Compare the totals of all accounts with the sums of all postings; all wallets are one account a bucket."""
+    """Compare the totals of all accounts with the sums of all postings. All wallets together are one account for each
+    bucket."""
     try:
         totals_read = reads.accounts(log.partition)
     except Unreadable as error:

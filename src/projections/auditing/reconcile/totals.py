@@ -1,13 +1,13 @@
 """Compares the reads over all users, the queues and the leaderboards, with sums over the records.
 
-It shares no code with the folds; ``as_of`` says with which records a response is compared. A stake counts at the time
-of its bet, a payout and the net at the time of the settlement, a cancelled bet not at all. Users with 0 are left out,
-ties are ordered by user_id. Days are in UTC, weeks are ISO weeks. Invariants:
-(1) For the queue of orders, the set and the sequence of its orders are compared. Each order is compared with its
-    wallet. For the queue of adjustments, also what never changes of each.
+It shares no code with the folds. A response is compared with the records up to its positions (``as_of``). A stake
+counts at the time of its bet, a payout and the net at the time of the settlement, a cancelled bet not at all. Users
+with 0 are left out, ties are ordered by user_id. Days are in UTC, weeks are ISO weeks. Invariants:
+(1) Of the queue of orders it compares which orders are in it, and in which sequence; ``wallets`` compares each order
+    itself. Of the queue of adjustments it also compares the members that never change.
 (2) All nine leaderboards of each asset are compared, for the latest days with bets and their weeks and months.
-(3) Memory contains, for all partitions: each order's id, user and time; each proposed adjustment; each open bet; and
-    what each user staked, won and netted on each day.
+(3) Memory contains, of all partitions: the id, user and time of each order; the proposed adjustments; the open bets;
+and what each user staked, won and netted on each day.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -187,14 +187,15 @@ class CrossUserReads(AllPartitions[_PartitionTotals]):
         return chain(*(part.queues[queue] for part in self._parts))
 
     def _whose(self, queue: str, wanted: tuple[Any, ...] | None, found: tuple[Any, ...]) -> str:
-        """The user to report: the log's, unless the log does not have the item that was found."""
+        """The user to report: that of the expected item ``wanted``; but that of ``found`` if no item is expected
+        here, or the log has no such item at all."""
         known = any(one.members == found for one in self._queued(queue))
         return wanted[0] if known and wanted is not None else str(found[0])
 
     # --- the leaderboards ------------------------------------------------------------------------------------------
 
     def _boards(self) -> list[tuple[str, str, datetime, datetime]]:
-        """Name, asset, first day and the day after the last, of each leaderboard to compare."""
+        """Name, asset, first day, and the day after the last one, of each leaderboard to compare."""
         days: dict[str, set[datetime]] = {}
         for asset, day in chain(*(part.amounts for part in self._parts)):
             days.setdefault(asset, set()).add(day)
@@ -218,7 +219,7 @@ class CrossUserReads(AllPartitions[_PartitionTotals]):
         return list(_unequal_boards(read, place, _board_of(name, asset, first, end, leaders), response))
 
     def _leaders(self, name: str, asset: str, first: datetime, end: datetime) -> list[tuple[int, str]]:
-        """The first ``LEADERS`` pairs of value and user."""
+        """The expected first ``LEADERS`` items of a leaderboard, as pairs of value and user."""
         column = _MEASURES.index(name.partition("_")[0])
         totals: dict[str, int] = {}
         for number in range((end - first).days):

@@ -21,8 +21,8 @@ _IDS_SAMPLED: Final = 2
 
 
 def seq_of(response: Document | None, log: PartitionRecords) -> int:
-    """The seq that the response is true at; 0 for a 404, which names none; -1 if it names no seq of this
-    partition."""
+    """The seq at which the response is true: 0 for a 404 (None), which names none; -1 if a document names no seq of
+    this partition."""
     if response is None:
         return 0
     try:
@@ -72,7 +72,7 @@ class _Comparison:
     """Reads each document of one wallet once and compares it with the oracle."""
 
     def __init__(self, reads: Reads, log: PartitionRecords, user_id: str, target: int) -> None:
-        """``target``: the seq that the partition's reads had reached before."""
+        """``target``: the seq that the reads of the partition had reached before the comparison began."""
         self._reads, self._log, self._user_id, self._target = reads, log, user_id, target
         self._oracle = WalletOracle(user_id)
         self._applied = 0
@@ -110,7 +110,7 @@ class _Comparison:
 
     @contextmanager
     def _unreadable_is_a_difference(self, read: str) -> Iterator[None]:
-        """A response that is no document is a difference, and the next read follows."""
+        """Turns Unreadable into a difference, so that the next read can be compared."""
         try:
             yield
         except Unreadable as error:
@@ -118,7 +118,7 @@ class _Comparison:
             self._difference(read, "", "a document", f"unreadable: {error}")
 
     def _wallet(self) -> bool:
-        """Whether the wallet exists as it should; then its other documents can be compared."""
+        """Compare the wallet itself. Returns whether it exists, so that its other documents can be compared."""
         wallet = self._reads.wallet(self._user_id)
         oracle = self._oracle_at("wallet", wallet)
         if oracle is None:
@@ -221,7 +221,7 @@ class _Comparison:
             self._difference(read, f"items[{compared}]", keys[compared], None)
 
     def _times(self) -> list[int]:
-        """A time before the first event, and the times of some events."""
+        """Times at which to compare the balance: one before the first event, and those of some events."""
         times = [_time_us(record) for record in self._at_records(self._log.first_end)]
         inner = times[:: max(1, len(times) // (_TIMES_SAMPLED - 1))][: _TIMES_SAMPLED - 1]
         return [times[0] - 1, *inner] if times else []
