@@ -26,13 +26,15 @@ def wagering(facts: Sequence[Fact], asset: str, index_of: dict[str, int]) -> dic
     """``required``, ``done`` and ``remaining`` of the asset; None if nothing was ever required.
 
     ``index_of``: position → the place of its fact among ``facts``."""
-    since, required, done = None, 0, 0
+    first, since, required, done, surplus = None, None, 0, 0, 0
     placed: dict[str, int] = {}
     for index, fact in enumerate(facts):
         data = fact.data
         if data.get("wagering") and data["asset"] == asset:
             if done >= required:
+                surplus += done - required
                 since, required, done = index, 0, 0
+                first = index if first is None else first
             required += data["wagering"]
         elif fact.type == "bet_placed":
             placed[data["bet_id"]] = index
@@ -40,12 +42,22 @@ def wagering(facts: Sequence[Fact], asset: str, index_of: dict[str, int]) -> dic
                 done += data["stake"]
         elif fact.type == "bet_cancelled" and data["bet_id"] in placed:
             bet = facts[placed[data["bet_id"]]].data
-            if since is not None and bet["asset"] == asset and placed[data["bet_id"]] > since:
+            if since is None or first is None or bet["asset"] != asset or placed[data["bet_id"]] < first:
+                continue
+            if placed[data["bet_id"]] > since:
                 done -= bet["stake"]
+            elif bet["stake"] <= surplus:
+                surplus -= bet["stake"]
+            else:
+                required, surplus = min(required + bet["stake"] - surplus, AMOUNT_MAX), 0
         elif fact.type == "reversed":
             target = index_of[data["position"]]
-            if since is not None and target >= since and facts[target].data["asset"] == asset:
+            if since is None or facts[target].data["asset"] != asset:
+                continue
+            if target >= since:
                 required -= facts[target].data.get("wagering", 0)
+            else:
+                surplus += facts[target].data.get("wagering", 0)
     if since is None:
         return None
     return {"required": required, "done": done, "remaining": max(required - done, 0)}

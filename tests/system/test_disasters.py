@@ -25,7 +25,7 @@ from system.service import Service, free_port
 pytestmark = pytest.mark.system
 
 PARTITIONS: Final = 2
-ENDED_WITHIN_S: Final = 30
+ENDED_WITHIN_S: Final = 120
 
 
 def service_of(data: Path) -> Service:

@@ -193,7 +193,9 @@ def test_once_enough_is_staked_the_next_addition_begins_a_new_window() -> None:
     wagering.add(5, 30)
     assert wagering.now() == Window(30, 0)
     wagering.cancel(6, "b2")
-    assert wagering.now() == Window(30, 0), "a bet of an earlier window"
+    assert wagering.now() == Window(70, 0), "20 of the 60 were not needed"
+    wagering.cancel(7, "early")
+    assert wagering.now() == Window(70, 0), "it never counted"
 
 
 def test_a_cancelled_bet_and_a_reversed_addition_count_no_more() -> None:

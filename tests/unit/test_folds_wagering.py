@@ -18,13 +18,14 @@ def _as_the_writer(wallet: Wallet) -> tuple[int, int]:
     return wallet.wagering["INR"].required, wallet.wagering["INR"].done
 
 
-@pytest.mark.parametrize("cancelled", ["b1", "b2"])
-def test_a_cancelled_bet_counts_no_more_if_it_is_of_the_window(cancelled: str) -> None:
-    scene = Scene()
+@pytest.mark.parametrize(("cancelled", "left"), [("b0", (300, 150)), ("b1", (380, 150)), ("b2", (300, 0))])
+def test_a_cancelled_bet_counts_no_more(cancelled: str, left: tuple[int, int]) -> None:
+    """b0 never counted, b1 is of the first window, in which 20 more were staked than required, b2 of the second."""
+    scene = Scene().given(open_wallet(), deposit(1_000, "o0"), place_bet(40, "b0"))
     scene.rules = book(INR={"wagering": {"deposit": 1}})
-    scene.given(open_wallet(), deposit(100), place_bet(100), deposit(300, "o2"), place_bet(150, "b2"))
+    scene.given(deposit(100, "o1"), place_bet(100), place_bet(20, "b3"), deposit(300, "o2"), place_bet(150, "b2"))
     scene.given(cancel_bet(cancelled))
-    assert _required_and_done(scene) == _as_the_writer(scene.wallet()) == (300, 150 if cancelled == "b1" else 0)
+    assert _required_and_done(scene) == _as_the_writer(scene.wallet()) == left
 
 
 @pytest.mark.parametrize("reversed_", [0, 1, 2])

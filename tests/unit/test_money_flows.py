@@ -341,10 +341,27 @@ def test_a_deposit_after_enough_was_staked_begins_a_new_window() -> None:
     assert wagering_of(scene) == Wagering(2, 40, 29), "not enough was staked: the same window"
 
 
-def test_a_cancelled_bet_of_an_earlier_window_takes_nothing_from_this_one() -> None:
+def test_a_cancelled_bet_of_an_earlier_window_must_be_staked_again_in_this_one() -> None:
     scene = scene_of(wagering={"deposit": 1}).given(open_wallet(), deposit(100), place_bet(100), deposit(300, "o2"))
     scene.given(place_bet(150, "b2"), cancel_bet("b1"))
-    assert wagering_of(scene) == Wagering(2, 300, 150)
+    assert wagering_of(scene) == Wagering(2, 400, 150)
+
+
+def test_a_large_deposit_is_not_freed_by_a_bet_that_is_cancelled_after_a_small_one() -> None:
+    scene = scene_of(wagering={"deposit": 1}).given(open_wallet(), deposit(1_000_000), place_bet(1_000_000))
+    scene.given(deposit(1, "o2"), cancel_bet(), place_bet(1, "b2"))
+    refused = scene.refused(request_withdrawal(1_000_000))
+    assert (refused.code, refused.fields["remaining"]) == (Code.WAGERING_INCOMPLETE, 1_000_000)
+
+
+def test_what_was_staked_beyond_an_earlier_window_need_not_be_staked_again() -> None:
+    scene = scene_of(wagering={"deposit": 1}).given(open_wallet(), deposit(100), place_bet(70), settle_bet(500))
+    scene.given(place_bet(60, "b2"), place_bet(25, "b3"), deposit(300, "o2"))
+    assert wagering_of(scene) == Wagering(2, 300, 0, surplus=55)
+    scene.given(cancel_bet("b3"))
+    assert wagering_of(scene) == Wagering(2, 300, 0, surplus=30)
+    scene.given(cancel_bet("b2"))
+    assert wagering_of(scene) == Wagering(2, 330, 0), "30 of the 60 were needed"
 
 
 def test_a_bet_from_before_any_wagering_counts_in_no_window() -> None:
@@ -369,7 +386,7 @@ def test_a_reversal_of_an_earlier_windows_deposit_takes_nothing_from_this_one() 
     scene = scene_of(wagering={"deposit": 1}).given(open_wallet())
     first = scene.when(deposit(100))
     scene.given(place_bet(100), settle_bet(100), deposit(30, "o2"), reverse(scene.position(first)))
-    assert wagering_of(scene) == Wagering(2, 30, 0)
+    assert wagering_of(scene) == Wagering(2, 30, 0, surplus=100), "what was staked for it was not needed"
 
 
 def test_the_required_stake_is_at_most_the_largest_amount() -> None:

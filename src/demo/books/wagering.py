@@ -1,13 +1,16 @@
 """How much a wallet must stake before a withdrawal, from the events of one asset in the order of the log. No I/O.
 
 A deposit or a bonus adds to what is required. Once enough was staked, the next addition begins a new window, in which
-nothing is staked yet. A bet or an addition of the current window counts no longer when it is cancelled or reversed.
+nothing is staked yet. A bet or an addition counts no longer when it is cancelled or reversed. Those of an earlier
+window change what was staked there beyond what was required; where a cancelled stake was needed, as much must be
+staked again.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+AMOUNT_MAX = 2**53 - 1
 NO_SEQ = 2**63
 """The place of an event of which only the effect is known: after all others."""
 
@@ -62,12 +65,13 @@ class Wagering:
 
     def _replayed(self) -> Window | None:
         since: int | None = None
-        required = done = 0
+        required = done = surplus = 0
         staked: dict[object, tuple[int, int]] = {}
         added: dict[object, int] = {}
         for seq, kind, of, amount in sorted(self._facts, key=lambda fact: fact[0]):
             if kind == "add":
                 if done >= required:
+                    surplus += done - required
                     since, required, done = seq, 0, 0
                 required += amount
                 added[of] = amount
@@ -78,7 +82,13 @@ class Wagering:
                 staked[of] = (seq, amount)
             elif kind == "cancel":
                 placed_seq, stake = staked.get(of, (0, 0))
-                done -= stake if placed_seq > since else 0
+                if placed_seq > since:
+                    done -= stake
+                else:
+                    required = min(required + max(stake - surplus, 0), AMOUNT_MAX)
+                    surplus = max(surplus - stake, 0)
             elif isinstance(of, int) and of >= since:
                 required -= added.get(of, 0)
+            elif isinstance(of, int):
+                surplus += added.get(of, 0)
         return None if since is None else Window(required, done)

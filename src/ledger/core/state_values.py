@@ -15,7 +15,7 @@ from ledger.core.wallet import Wallet
 Value = Wallet | Item | OpenBet | AnyFollowUp | int | bool
 """A wallet, an item, an open bet of a game, an open follow-up, a command's seq, or the mark of a timer."""
 
-VALUES_FORMAT: Final = 6
+VALUES_FORMAT: Final = 7
 """Grows with every change of the values' shapes."""
 
 _encode = msgspec.json.Encoder().encode

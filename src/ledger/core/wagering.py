@@ -1,14 +1,18 @@
 """Wagering: how much must be staked before a withdrawal, by asset, and how much was staked.
 
 A deposit or a bonus adds to what is required. Once enough was staked, the next addition begins a new window, in which
-nothing is staked yet. A bet is counted when it is placed; if it is cancelled in the same window, it is no longer
-counted.
+nothing is staked yet. A bet is counted when it is placed, and no longer when it is cancelled. If its window is over
+then, what was needed of its stake must be staked again in the current window: otherwise a large bet that is cancelled
+after the next small deposit would free the money of the large deposit.
 
 Invariants:
 (1) what an event adds is in its data (``wagering``), so the state follows from the events without the rules;
 (2) ``required`` is at most ``AMOUNT_MAX``: an addition that would exceed it is reduced;
-(3) a cancellation or reversal takes back only what was added to the current window.
+(3) until (2) reduces something, all that was ever required less all that still counts as staked is the same as
+    ``required`` less ``done`` and ``surplus``.
 """
+
+from msgspec.structs import replace
 
 from ledger.core.money import AMOUNT_MAX
 from ledger.core.money_rules import MoneyRules
@@ -39,18 +43,23 @@ def add(after: Wallet, asset: str, amount: int | None) -> int:
         return 0
     current = after.wagering.get(asset, NONE)
     if current.done >= current.required:
-        current = Wagering(current.window + 1)
+        current = Wagering(current.window + 1, surplus=current.surplus + current.done - current.required)
     assert 0 < amount <= AMOUNT_MAX - current.required, (after, asset, amount)
-    _set(after, asset, Wagering(current.window, current.required + amount, current.done))
+    _set(after, asset, replace(current, required=current.required + amount))
     return current.window
 
 
 def take_back(after: Wallet, asset: str, window: int, amount: int) -> None:
-    """No longer require what was added to ``window``. In an earlier window enough was staked already."""
-    current = after.wagering.get(asset, NONE)
-    if window and window == current.window:
+    """No longer require what was added to ``window``. In an earlier one enough was staked already: that much more is
+    now beyond what was required."""
+    if not window:
+        return
+    current = after.wagering[asset]
+    if window < current.window:
+        _set(after, asset, replace(current, surplus=current.surplus + amount))
+    else:
         assert current.required >= amount, (after, amount)
-        _set(after, asset, Wagering(window, current.required - amount, current.done))
+        _set(after, asset, replace(current, required=current.required - amount))
 
 
 def stake(after: Wallet, asset: str, amount: int) -> int:
@@ -58,16 +67,22 @@ def stake(after: Wallet, asset: str, amount: int) -> int:
     current = after.wagering.get(asset)
     if current is None:
         return 0
-    _set(after, asset, Wagering(current.window, current.required, current.done + amount))
+    _set(after, asset, replace(current, done=current.done + amount))
     return current.window
 
 
 def give_back(after: Wallet, asset: str, window: int, amount: int) -> None:
-    """No longer count a cancelled stake of ``window``."""
-    current = after.wagering.get(asset, NONE)
-    if window and window == current.window:
+    """No longer count a cancelled stake of ``window``. If that one is over, what it lacks must be staked again."""
+    if not window:
+        return
+    current = after.wagering[asset]
+    if window < current.window:
+        spare = min(amount, current.surplus)
+        required = min(current.required + amount - spare, AMOUNT_MAX)
+        _set(after, asset, replace(current, required=required, surplus=current.surplus - spare))
+    else:
         assert current.done >= amount, (after, amount)
-        _set(after, asset, Wagering(window, current.required, current.done - amount))
+        _set(after, asset, replace(current, done=current.done - amount))
 
 
 def _set(after: Wallet, asset: str, wagering: Wagering) -> None:

@@ -101,6 +101,8 @@ class Wagering(Struct, frozen=True, array_like=True, gc=False):
     window: int = 0
     required: int = 0
     done: int = 0
+    surplus: int = 0
+    """What was staked in the earlier windows beyond what they required."""
 
 
 class Attendance(Struct, frozen=True, array_like=True, gc=False):

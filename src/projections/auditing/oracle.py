@@ -17,6 +17,7 @@ import msgspec
 
 Document = dict[str, Any]
 
+AMOUNT_MAX: Final = 2**53 - 1
 LEVELS: Final = 6
 _BUCKETS: Final = ("cash", "bonus", "held")
 _LIMITS: Final = ("credit_limit", "balance_max", "stake_max_per_day", "withdrawal_max_per_day")
@@ -100,19 +101,24 @@ class WalletOracle:
 
     def _wagered(self) -> Document:
         """Asset → its wagering, from all additions and stakes, each with the seq of its event. An addition begins a
-        new window if enough was staked before it."""
+        new window if enough was staked before it. What is undone in an earlier window, an addition or a stake, adds
+        to its surplus or is taken from it; a stake that is more than the surplus must be staked again."""
         wagering = {}
         for asset, facts in self._wagering.items():
-            since, required, done = 0, 0, 0
+            first, since, required, done, surplus = 0, 0, 0, 0, 0
             for seq, kind, amount in facts:
                 if kind == "add":
                     if done >= required:
-                        since, required, done = seq, 0, 0
+                        surplus += done - required
+                        first, since, required, done = first or seq, seq, 0, 0
                     required += amount
                 elif kind == "stake":
                     done += amount if since else 0
                 elif since and int(kind) >= since:  # undone: a stake, below 0, or an addition
                     done, required = done + min(amount, 0), required - max(amount, 0)
+                elif since and int(kind) >= first:
+                    surplus += amount
+                    required, surplus = min(required - min(surplus, 0), AMOUNT_MAX), max(surplus, 0)
             if since:
                 wagering[asset] = {"required": required, "done": done, "remaining": max(required - done, 0)}
         return {"wagering": wagering} if wagering else {}

@@ -19,6 +19,7 @@ from ledger.core.events import (
     WalletUnfrozen,
 )
 from ledger.core.gift_events import GiftReceived, ReferrerSet
+from ledger.core.money import AMOUNT_MAX
 from ledger.core.position import Position
 from projections.models.bets import BetRow
 from projections.models.deposits import DepositRow, reversed_seq
@@ -64,8 +65,8 @@ class WalletRow(Row):
 
 class AssetRow(Row):
     """A wallet's buckets, limits and wagering of one asset, in minor units. It exists from the first event on that
-    moved or limited the asset, at ``since_us``. A limit of None is no limit. What is staked in a window has no bound:
-    it is a decimal text."""
+    moved or limited the asset, at ``since_us``. A limit of None is no limit. What is staked has no bound: it is a
+    decimal text."""
 
     table = "asset"
     key_length = 2
@@ -80,10 +81,14 @@ class AssetRow(Row):
     balance_max: int | None = None
     stake_max_per_day: int | None = None
     withdrawal_max_per_day: int | None = None
+    wagering_first: int | None = None
+    """The seq of the event that began the first window of wagering; None: nothing was ever required."""
     wagering_since: int | None = None
-    """The seq of the event that began the window of wagering; None: nothing was ever required."""
+    """The seq of the event that began the current window."""
     wagering_required: int = 0
     wagering_done: columns.Sum = "0"
+    wagering_surplus: columns.Sum = "0"
+    """What was staked in the earlier windows beyond what they required."""
 
 
 def needs(event: Event, buffer: RowBuffer) -> None:
@@ -133,8 +138,8 @@ def fold(event: Event, position: Position, buffer: RowBuffer) -> None:
 
 
 def _wager(event: Event, position: Position, buffer: RowBuffer, row: AssetRow) -> None:
-    """Change the wagering as the writer does: a cancelled bet or a reversed event is subtracted if it is not older
-    than the window."""
+    """Change the wagering as the writer does (``ledger.core.wagering``). A bet or an addition whose seq is below
+    ``wagering_since`` is of an earlier window; a bet from before the first window has never counted."""
     data = event.data
     match data:
         case BetPlaced() if row.wagering_since is not None:
@@ -142,14 +147,32 @@ def _wager(event: Event, position: Position, buffer: RowBuffer, row: AssetRow) -
         case BetCancelled() if row.wagering_since is not None:
             bet = buffer[BetRow].get((event.user_id, data.bet_id))
             assert bet is not None, event
-            if bet.seq > row.wagering_since:
-                row.wagering_done = plus(row.wagering_done, -bet.stake)
+            _cancel_stake(row, bet)
         case Deposited() | BonusGranted() | AttendanceClaimed() | GiftReceived() if data.wagering is not None:
             if int(row.wagering_done) >= row.wagering_required:
+                row.wagering_surplus = plus(row.wagering_surplus, int(row.wagering_done) - row.wagering_required)
                 row.wagering_since, row.wagering_required, row.wagering_done = position.seq, 0, "0"
+                row.wagering_first = row.wagering_first or position.seq
             row.wagering_required += data.wagering
-        case Reversed() if row.wagering_since is not None and reversed_seq(data) >= row.wagering_since:
-            row.wagering_required -= _added_by(event.user_id, reversed_seq(data), buffer)
+        case Reversed() if row.wagering_since is not None:
+            added = _added_by(event.user_id, reversed_seq(data), buffer)
+            if reversed_seq(data) >= row.wagering_since:
+                row.wagering_required -= added
+            else:
+                row.wagering_surplus = plus(row.wagering_surplus, added)
+
+
+def _cancel_stake(row: AssetRow, bet: BetRow) -> None:
+    assert row.wagering_first is not None, row
+    assert row.wagering_since is not None, row
+    if bet.seq < row.wagering_first:
+        return
+    if bet.seq > row.wagering_since:
+        row.wagering_done = plus(row.wagering_done, -bet.stake)
+        return
+    spare = min(bet.stake, int(row.wagering_surplus))
+    row.wagering_surplus = plus(row.wagering_surplus, -spare)
+    row.wagering_required = min(row.wagering_required + bet.stake - spare, AMOUNT_MAX)
 
 
 def _added_by(user_id: str, seq: int, buffer: RowBuffer) -> int:
@@ -274,7 +297,7 @@ def document(row: Sequence[Any], assets: Rows) -> Wallet:
     """Of the fields of a ``WalletRow``, and the rows of ``assets_statement``."""
     user_id, status, opened_at_us, referrer_id, order_id, asset, amount, position, time_us = row
     balances, limits, wagered = {}, {}, {}
-    for name, _, cash, bonus, held, credit_limit, *maxima, since, required, staked in assets:
+    for name, _, cash, bonus, held, credit_limit, *maxima, _first, since, required, staked, _surplus in assets:
         balances[name] = available(cash, bonus, held, credit_limit)
         limits[name] = Limits(credit_limit, *maxima)
         if since is not None:
