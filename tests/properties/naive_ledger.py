@@ -1001,7 +1001,7 @@ class NaiveLedger:
                 return Refused("cannot_reverse")
         first_bonus = self._grant(user_id, "~first_deposit:1")
         is_first = target.type == "deposited" and target.data["first_deposit"]
-        if is_first and first_bonus is not None and first_bonus.left > 0:
+        if is_first and first_bonus is not None and first_bonus.age not in self._reversed(user_id):
             return Refused("cannot_reverse")
         asset = target.data["asset"]
         change = {bucket: -_change(target, bucket) for bucket in BUCKETS}
@@ -1010,6 +1010,10 @@ class NaiveLedger:
         if -change["cash"] > self._cash_above_0(user_id, asset):
             return self._insufficient(user_id, asset)
         return _Decision("reversed", [(account, a, -amount) for account, a, amount in target.postings])
+
+    def _reversed(self, user_id: str) -> set[int]:
+        """The indices of the facts that were reversed."""
+        return {self.position_of[fact.data["position"]][1] for fact in self._of(user_id) if fact.type == "reversed"}
 
     def _set_limits(self, command: Command) -> _Decision | Refused:
         if command["asset"] not in self._assets:

@@ -8,7 +8,7 @@ The rules are the member ``money`` of a rules file. Where the contract can be re
 3. A withdrawal needs the wagering only if the rules of its asset ask for wagering now.
 4. A bonus of the ledger's own that does not fit is cut to the room, or left out; ``balance_max`` does not refuse it.
 5. Without a bonus to claim there is no amount, so ``amount_out_of_range`` of an attendance is asked last.
-6. A first deposit whose bonus has something left cannot be reversed.
+6. A first deposit that got a bonus by the rules is reversed only after this bonus was.
 7. A step of invitations pays when the number of valid referrals in the asset is exactly the step's.
 """
 

@@ -307,6 +307,22 @@ def test_what_a_full_wallet_has_no_room_for_is_carried() -> None:
     assert table.paid() == [("u1", 1, 3, 7 * 10**9)]
 
 
+# ---- reversals
+
+
+def test_a_first_deposit_is_reversed_only_after_the_bonus_that_it_led_to() -> None:
+    table = Table(first_deposit=[[10, 4]])
+    table.row("u1")
+    table.deposit("u1", 10)
+    assert table.code("reverse", "u1", position="u1:1", reason="r") == "cannot_reverse"
+    game = {"game": "external", "period": "p", "selection": "s", "asset": "INR"}
+    table.ok("place_bet", "u1", bet_id="b", stake=4, spend="bonus_first", **game)
+    assert table.code("reverse", "u1", position="u1:1", reason="r") == "cannot_reverse"
+    table.ok("cancel_bet", "u1", bet_id="b")
+    table.ok("reverse", "u1", position="u1:2", reason="r")
+    table.ok("reverse", "u1", position="u1:1", reason="r")
+
+
 # ---- valid referrals
 
 

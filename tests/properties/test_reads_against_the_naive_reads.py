@@ -205,7 +205,7 @@ def without_now(expected: Doc | NotFound, name: str, params: Mapping[str, Any]) 
     return expected
 
 
-@seeds(0, 6)
+@seeds(0, 4)
 async def test_every_read_equals_the_reference_model(seed: int, open_both: OpenBoth) -> None:
     scenario = await play_scenario(seed)
     chance = Random(seed)
@@ -224,7 +224,7 @@ async def test_every_read_equals_the_reference_model(seed: int, open_both: OpenB
             assert plain(await product.reads.referral_code(code)) == model.referral_code(code), code
 
 
-@seeds(300, 6)
+@seeds(300, 4)
 async def test_every_leaderboard_equals_the_reference_model(seed: int, open_both: OpenBoth) -> None:
     scenario = await play_scenario(seed)
     chance = Random(seed)
@@ -247,7 +247,7 @@ async def test_every_leaderboard_equals_the_reference_model(seed: int, open_both
                 assert found == model.movers(asset, day * DAY_US, limit), (asset, day)
 
 
-@seeds(400, 6)
+@seeds(400, 4)
 async def test_the_cohorts_equal_the_reference_model(seed: int, open_both: OpenBoth) -> None:
     scenario = await play_scenario(seed)
     chance = Random(seed)
@@ -269,7 +269,7 @@ async def test_the_cohorts_equal_the_reference_model(seed: int, open_both: OpenB
                     assert found == model.at(product.cut).cohorts(asset, from_us, to_us), (asset, from_us, to_us)
 
 
-@seeds(100, 6)
+@seeds(100, 4)
 async def test_reads_are_true_at_the_position_that_they_name(seed: int, open_both: OpenBoth) -> None:
     scenario = await play_scenario(seed, commands=200)
     chance = Random(seed)
@@ -335,7 +335,7 @@ LISTS: Final[tuple[tuple[str, Mapping[str, str]], ...]] = (
 )
 
 
-@seeds(200, 20)
+@seeds(200, 12)
 async def test_a_list_is_walked_without_a_skip_or_a_repeat_while_events_arrive(
     seed: int, open_both: OpenBoth
 ) -> None:

@@ -116,3 +116,21 @@ def test_a_deposit_is_reversed_only_after_its_bonus_by_the_rules() -> None:
     assert post is not None
     assert post.planned[0].may == {"accepted"}
     assert post.planned[0].command["position"] == deposit
+
+
+def test_a_deposit_whose_bonus_by_the_rules_is_spent_is_never_reversed() -> None:
+    given = Given(rules(registration=0))
+    server = GameServer(Day(users=20, commands=100, seed=3, servers=1), 0, given.books)
+    wallet = given.open()
+    given.deposit(10_000)
+    deposit, _ = wallet.reversibles
+    given.bet(12_000, grants=[["~first_deposit:1", 2_000]])
+    assert wallet.bonus("INR") == 0
+    given.accept("adjust", asset="INR", amount=10_000, reason="r")
+    posts = [server.reverse(Player("ada", Role.REGULAR, "INR")) for _ in range(50)]
+    may = [post.planned[0].may for post in posts if post and post.planned[0].command["position"] == deposit]
+    assert may
+    assert all(expected == {"cannot_reverse"} for expected in may)
+    assert given.books.surprises == []
+    given.accept("reverse", position=deposit, reason="wrong")
+    assert "the deposit's bonus was not reversed" in given.books.surprises[0]

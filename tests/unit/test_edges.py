@@ -97,11 +97,13 @@ def test_commissions_and_bonuses_count_together() -> None:
     )
 
 
-def test_bonuses_without_wagering_have_no_limit() -> None:
+def test_without_wagering_bonuses_come_with_no_stakes() -> None:
     found = exceeded(attendance=[1])
     assert set(found) == set(built_in_games())
     assert (found["k3_1m"].edge_ppm, found["k3_1m"].bonuses_ppm) == (58_564, None)
-    assert "commissions cost up to 0 %, bonuses without a limit" in found["k3_1m"].message
+    assert (
+        "commissions cost up to 0 %, bonuses up to their full amounts, whatever is staked" in found["k3_1m"].message
+    )
     assert "raise money.INR.wagering.bonus to 18," in found["k3_1m"].message, "1 ÷ 17.08 is the edge"
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from ledger.core.bet_events import BetPlaced
 from ledger.core.bonus_events import AttendanceClaimed, BonusExpired, BonusGranted
+from ledger.core.commands import Command
 from ledger.core.events import Balance, Deposited, Event, WithdrawalRequested
 from ledger.core.games.rules import BUILT_IN, RuleBook, book_of, read_rules
 from ledger.core.money import AMOUNT_MAX
@@ -155,12 +156,64 @@ def test_a_first_deposit_is_reversed_only_after_its_bonus() -> None:
     assert scene.total("house/bonuses") == scene.total("house/deposits") == 0
 
 
-def test_a_first_deposit_whose_bonus_is_gone_can_be_reversed() -> None:
+@pytest.mark.parametrize(
+    "used",
+    [
+        [place_bet(1, spend="bonus_first"), settle_bet(0)],
+        [place_bet(2_000, spend="bonus_first"), settle_bet(0)],
+        [place_bet(1, spend="bonus_first")],
+        [place_bet(2_000, spend="bonus_first")],
+        [place_bet(2_000, spend="bonus_first"), settle_bet(2_000)],
+    ],
+    ids=["spent in part", "spent", "staked in part", "staked", "won back"],
+)
+def test_a_first_deposit_whose_bonus_was_used_is_not_reversed(used: list[Command]) -> None:
     scene = scene_of(first_deposit=LADDER).given(open_wallet())
-    first = scene.when(deposit(10_000))
-    scene.given(place_bet(2_000, spend="bonus_first"), settle_bet(0))
-    scene.given(deposit(5, "o2"), reverse(scene.position(first)))
-    assert scene.balance() == Balance(5, 0, 0)
+    first = scene.position(scene.when(deposit(10_000)))
+    bonus_at = scene.position(scene.events[-1])
+    scene.given(*used, deposit(10_000, "o2"))
+    assert scene.refused(reverse(bonus_at)).code is Code.CANNOT_REVERSE
+    refused = scene.refused(reverse(first))
+    assert (refused.code, refused.fields) == (Code.CANNOT_REVERSE, {"position": bonus_at})
+    assert "take the amount back with adjust" in refused.detail
+    assert f"reverse its bonus at {bonus_at} first" not in refused.detail
+    assert scene.total("house/deposits") == -20_000
+    scene.given(adjust(-10_000))
+    assert scene.balance().cash == 10_000
+
+
+def test_a_cancelled_bet_brings_no_bonus_of_a_reversed_deposit_back() -> None:
+    scene = scene_of(first_deposit=LADDER).given(open_wallet())
+    first = scene.position(scene.when(deposit(10_000)))
+    bonus_at = scene.position(scene.events[-1])
+    scene.given(place_bet(2_000, spend="bonus_first"))
+    assert scene.refused(reverse(first)).code is Code.CANNOT_REVERSE
+    scene.given(cancel_bet())
+    assert f"reverse its bonus at {bonus_at} first" in scene.refused(reverse(first)).detail
+    scene.given(reverse(bonus_at), reverse(first))
+    assert scene.balance() == Balance(0, 0, 0)
+    assert scene.total("house/bonuses") == scene.total("house/deposits") == 0
+
+
+@pytest.mark.parametrize("spent", [0, 500])
+def test_a_first_deposit_whose_bonus_has_expired_is_not_reversed(spent: int) -> None:
+    scene = scene_of(first_deposit=LADDER, bonus_expires_after_s=60).given(open_wallet())
+    first = scene.position(scene.when(deposit(10_000)))
+    bonus_at = scene.position(scene.events[-1])
+    if spent:
+        scene.given(place_bet(spent, spend="bonus_first"))
+    scene.now_us += 60 * SECOND_US
+    assert expired(scene.tick()) == [("~first_deposit:1", 2_000 - spent)]
+    refused = scene.refused(reverse(first))
+    assert (refused.code, refused.fields) == (Code.CANNOT_REVERSE, {"position": bonus_at})
+    assert "take the amount back with adjust" in refused.detail
+
+
+def test_a_first_deposit_that_led_to_no_bonus_can_be_reversed_whatever_follows_it() -> None:
+    scene = scene_of(first_deposit=LADDER).given(open_wallet())
+    first = scene.position(scene.when(deposit(9_999)))
+    scene.given(grant_bonus(5), place_bet(5, spend="bonus_first"), reverse(first))
+    assert scene.balance() == Balance(0, 0, 0)
 
 
 def test_a_later_deposit_can_be_reversed_while_the_first_ones_bonus_is_there() -> None:

@@ -46,6 +46,7 @@ from demo.books.wallets import (
     Transfer,
     Wallet,
     bonus_of_stake,
+    keeps_bonus,
     take_bonus,
     timers_due_us,
 )
@@ -492,6 +493,8 @@ class Books:
         if item is None or item.reversed:
             self._surprise(command, "was accepted though there is nothing to reverse")
             return
+        if keeps_bonus(wallet, item):
+            self._surprise(command, "was accepted though the deposit's bonus was not reversed")
         item.reversed = True
         wallet.wagering_of(item.asset).reverse(body["seq"], item.seq)
         self._take_cash(wallet, command, item.asset, item.cash)

@@ -314,6 +314,12 @@ def take_bonus(
     return taken
 
 
+def keeps_bonus(wallet: Wallet, item: Reversible) -> bool:
+    """Whether it is the first deposit, and the bonus that it got by the rules was not reversed."""
+    grant, first = wallet.grants.get("~first_deposit:1"), wallet.first_deposit
+    return grant is not None and not grant.reversed and first is not None and first[0] == item.order_id
+
+
 def timers_due_us(wallet: Wallet) -> Iterator[int]:
     for hold in wallet.holds.values():
         if hold.status == "open" and hold.expires_at_us is not None:

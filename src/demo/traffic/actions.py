@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from demo.books.books import Books
-from demo.books.wallets import ACCEPTED, DAY_US, HORIZON_US, Command, Wallet
+from demo.books.wallets import ACCEPTED, DAY_US, HORIZON_US, Command, Wallet, keeps_bonus
 from demo.traffic.plan import ANY_SHORTAGE, SURE, UNIT, Day, Fault, Later, Planned, Player, Post, Role, Wager, seeded
 
 FAR_TOO_MUCH = 10**13
@@ -267,8 +267,10 @@ class Actions:
         if not whole:
             return None
         position = self.rng.choice(whole)
-        if _has_bonus(wallet, position):
-            return Post((self._wrong("cannot_reverse", player, "reverse", position=position, reason="too early"),))
+        if keeps_bonus(wallet, wallet.reversibles[position]):
+            return Post(
+                (self._wrong("cannot_reverse", player, "reverse", position=position, reason="before its bonus"),)
+            )
         planned = [self._plan(player, "reverse", position=position, reason="posted by mistake")]
         if self.rng.random() < 0.3:
             planned.append(self._wrong("already_resolved", player, "reverse", position=position, reason="again"))
@@ -533,10 +535,3 @@ def _lasts(wallet: Wallet, grant_id: str, clock_us: int) -> bool:
     grant = wallet.grants[grant_id]
     ends_at_us = grant.expires_at_us
     return grant.untouched and (ends_at_us is None or ends_at_us > clock_us + HORIZON_US)
-
-
-def _has_bonus(wallet: Wallet, position: str) -> bool:
-    """Whether it is the first deposit, and some of the bonus is left that it got by the rules."""
-    grant, first = wallet.grants.get("~first_deposit:1"), wallet.first_deposit
-    order_id = wallet.reversibles[position].order_id
-    return grant is not None and grant.left > 0 and first is not None and first[0] == order_id

@@ -3,7 +3,8 @@
 Invariants:
 (1) a correction never takes cash below 0;
 (2) a proposal is approved or rejected once; the actor who proposed it may not approve it;
-(3) an event is reversed at most once, and only while nothing of the bonus that it gave is spent or expired.
+(3) an event is reversed at most once, and only while nothing of the bonus that it gave is spent, staked or expired;
+(4) a first deposit that led to a bonus by the rules is reversed only after this bonus was.
 """
 
 from ledger.core.case import (
@@ -26,7 +27,7 @@ from ledger.core.commands import (
     RejectAdjustment,
     Reverse,
 )
-from ledger.core.consequences import FIRST_DEPOSIT_GRANT
+from ledger.core.consequences import FIRST_DEPOSIT_GRANT, bonus_position
 from ledger.core.events import (
     Adjusted,
     AdjustmentApproved,
@@ -42,14 +43,13 @@ from ledger.core.items import (
     reversible_key,
 )
 from ledger.core.money import in_bounds, is_amount
-from ledger.core.position import Position
 from ledger.core.postings import (
     adjustment,
     balances_with,
     owned_or_due,
 )
 from ledger.core.rejections import Code, Rejection
-from ledger.core.wallet import running_grant
+from ledger.core.wallet import Wallet, running_grant
 
 
 def adjust(case: Case, command: Adjust) -> Decision:
@@ -131,23 +131,14 @@ def reverse(case: Case, command: Reverse) -> Decision:
     assert isinstance(original, Reversible), original
     if original.reversed:
         return already_resolved("event", command.position, "reversed")
-    if original.grant_id is not None:
-        grant = running_grant(wallet, original.grant_id)
-        if grant is None or grant.won or grant.remaining != original.bonus:
-            return Rejection(
-                Code.CANNOT_REVERSE,
-                f"the bonus of {command.position} is spent or expired, wholly or in part",
-                {"position": command.position},
-            )
-    first = wallet.first_deposit
-    bonus = running_grant(wallet, FIRST_DEPOSIT_GRANT)
-    if first is not None and first.position == command.position and bonus is not None:
-        at = f"{Position.parse(command.position).partition}:{bonus.granted_seq}"
+    if original.grant_id is not None and not _is_whole(wallet, original.grant_id, original.bonus):
         return Rejection(
             Code.CANNOT_REVERSE,
-            f"the deposit has led to a bonus that is still there; reverse its bonus at {at} first",
-            {"position": at},
+            f"the bonus of {command.position} is spent, staked or expired, wholly or in part",
+            {"position": command.position},
         )
+    if refusal := _bonus_not_reversed(case, command.position):
+        return refusal
     asset = original.asset
     if not in_bounds(owned_or_due(wallet, asset) - original.cash - original.bonus):
         return total_out_of_range(case, asset)
@@ -165,6 +156,30 @@ def reverse(case: Case, command: Reverse) -> Decision:
         postings,
         balances_with(wallet, asset, -original.cash, -original.bonus),
     )
+
+
+def _bonus_not_reversed(case: Case, position: str) -> Rejection | None:
+    """Why the deposit at ``position`` cannot be reversed: the bonus that the rules gave for it was not reversed.
+
+    Otherwise a bonus that is staked now would come back after its deposit is gone, when the bet is cancelled."""
+    at = bonus_position(position)
+    bonus = case.items[reversible_key(at)]
+    if not isinstance(bonus, Reversible) or bonus.grant_id != FIRST_DEPOSIT_GRANT or bonus.reversed:
+        return None
+    if _is_whole(case.wallet, FIRST_DEPOSIT_GRANT, bonus.bonus):
+        detail = f"the deposit has led to a bonus: reverse its bonus at {at} first"
+    else:
+        detail = (
+            f"its bonus at {at} was spent or staked, or has expired, wholly or in part, so the deposit cannot be "
+            "reversed: take the amount back with adjust"
+        )
+    return Rejection(Code.CANNOT_REVERSE, detail, {"position": at})
+
+
+def _is_whole(wallet: Wallet, grant_id: str, amount: int) -> bool:
+    """Whether nothing of the grant's ``amount`` is spent, staked or expired."""
+    grant = running_grant(wallet, grant_id)
+    return grant is not None and not grant.won and grant.remaining == amount
 
 
 def _open_proposal(case: Case, adjustment_id: str) -> Proposal | Rejection:

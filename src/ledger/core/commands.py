@@ -325,7 +325,9 @@ class RejectAdjustment(Command, frozen=True, kw_only=True, tag="reject_adjustmen
 class Reverse(Command, frozen=True, kw_only=True, tag="reverse"):
     """Posts the opposite of an earlier event of this wallet, once.
 
-    Deposits, bonus grants and adjustments can be reversed; a grant only while none of its bonus is spent or expired.
+    Deposits, bonus grants and adjustments can be reversed; a grant only while none of its bonus is spent, staked or
+    expired. A deposit that led to a bonus by the rules is reversed only after this bonus was. The reversal of a
+    deposit keeps valid referrals, invitation bonuses and commissions that the deposit led to.
     """
 
     position: Annotated[

@@ -99,6 +99,12 @@ def decide_own_grant(
     )
 
 
+def bonus_position(deposit: str) -> str:
+    """Where the bonus of a first deposit is, if it has one: directly after the deposit, its cause."""
+    partition, seq = Position.parse(deposit)
+    return str(Position(partition, seq + 1))
+
+
 def own_grant_id(wallet: Wallet, kind: str) -> str:
     """The id of the wallet's next grant of this kind. It begins with ``~``, which no client's id may."""
     return f"~{kind}:{wallet.own_grants.get(kind, 0) + 1}"

@@ -70,6 +70,7 @@ from ledger.core.commands import (
     UnfreezeWallet,
 )
 from ledger.core.commissions import close_turnover, rules_that_make_valid, set_agent_level
+from ledger.core.consequences import bonus_position
 from ledger.core.events import (
     HOUSE_BONUSES,
     HOUSE_DEPOSITS,
@@ -141,7 +142,7 @@ _NEEDS: Final[dict[type[Any], Callable[[Any], tuple[str, ...]]]] = {
     ProposeAdjustment: lambda c: (adjustment_key(c.adjustment_id),),
     ApproveAdjustment: lambda c: (adjustment_key(c.adjustment_id),),
     RejectAdjustment: lambda c: (adjustment_key(c.adjustment_id),),
-    Reverse: lambda c: (reversible_key(c.position),),
+    Reverse: lambda c: (reversible_key(c.position), reversible_key(bonus_position(c.position))),
     RecordResult: lambda c: (period_key(c.period),),
     CancelPeriod: lambda c: (period_key(c.period),),
     CreateGift: lambda _: (GIFT_KEY,),

@@ -203,7 +203,10 @@ class HouseWarning(Struct, gc=False):
     bonuses_ppm: Annotated[
         int | None,
         Meta(
-            description="What bonuses cost of a stake at most, rounded up; null: without a limit",
+            description=(
+                "An upper bound of what bonuses cost of a stake, as if each were lost in full, rounded up; null: "
+                "without a limit"
+            ),
             examples=[1_000_000],
         ),
     ]

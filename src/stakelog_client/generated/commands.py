@@ -579,9 +579,11 @@ class Commands:
         deadline_s: float | None = None,
     ) -> Result:
         """Posts the opposite of an earlier event of this wallet, once. Deposits, bonus grants and adjustments
-        can be reversed; a grant only while none of its bonus is spent or expired. `position`: Position of
-        the event to reverse: a `deposited`, `bonus_granted` or `adjusted` of this wallet. `reason`: Why, as
-        free text.
+        can be reversed; a grant only while none of its bonus is spent, staked or expired. A deposit that led
+        to a bonus by the rules is reversed only after this bonus was. The reversal of a deposit keeps valid
+        referrals, invitation bonuses and commissions that the deposit led to. `position`: Position of the
+        event to reverse: a `deposited`, `bonus_granted` or `adjusted` of this wallet. `reason`: Why, as free
+        text.
         """
         return await self.post(
             {

@@ -573,7 +573,9 @@ class HouseWarning(Struct, frozen=True, kw_only=True):
     """What commissions cost of a stake at most, rounded up"""
 
     bonuses_ppm: int | None
-    """What bonuses cost of a stake at most, rounded up; null: without a limit"""
+    """An upper bound of what bonuses cost of a stake, as if each were lost in full, rounded up; null: without a
+    limit
+    """
 
     message: str
     """The same for a person, and what to change in the rules"""

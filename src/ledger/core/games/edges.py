@@ -8,9 +8,14 @@ players choose the leg.
 
 The most that a stake costs besides its payout:
 (1) commissions: the sum, over the levels, of the largest rate of that level;
-(2) bonuses: if a bonus b must be staked w times, b is paid for stakes of w × b, so it costs 1 ÷ w of each stake. For
-the bonus of a first deposit D the player must also stake the deposit, so it costs b ÷ (D × ``wagering.deposit`` + b ×
-``wagering.bonus``) of each stake. Without wagering no stake is needed, and the cost has no limit.
+(2) bonuses: a bonus b costs the house at most b on average. If it must be staked w times, it comes with stakes of
+w × b, so it costs at most 1 ÷ w of each stake. With the bonus of a first deposit D the deposit must be staked too, so
+it costs at most b ÷ (D × ``wagering.deposit`` + b × ``wagering.bonus``) of each stake. Without wagering it need not
+come with any stakes, so this part of a stake has no limit.
+
+The figure for bonuses is an upper bound of what the house can lose, because it counts every bonus as lost to the
+house in full. The ledger itself pays out less: bonus money cannot be withdrawn, held or transferred, and of a payout,
+the share that was staked from bonus is bonus again, rounded down.
 """
 
 from collections.abc import Collection, Iterator
@@ -60,7 +65,11 @@ class EdgeExceeded(Struct, frozen=True):
     def message(self) -> str:
         """One line for the operator: the figures, and what to change."""
         bonuses_ppm = self.bonuses_ppm
-        bonuses = "without a limit" if bonuses_ppm is None else f"up to {_percent(bonuses_ppm)}"
+        bonuses = (
+            "up to their full amounts, whatever is staked"
+            if bonuses_ppm is None
+            else f"up to {_percent(bonuses_ppm)}"
+        )
         return (
             f"{self.game}, {self.asset}: the house can lose. Of a stake on {self.leg}, its worst leg, it wins "
             f"{_percent(self.edge_ppm)} on average; commissions cost up to {_percent(self.commissions_ppm)}, bonuses "
@@ -121,7 +130,9 @@ def commission_cost(commission: Commission | None) -> Fraction:
 
 
 def bonus_cost(rules: MoneyRules) -> Fraction | None:
-    """The largest part of a stake that the bonuses of these rules cost; None if it has no limit."""
+    """An upper bound of the part of a stake that the bonuses of these rules cost; None if that has no limit.
+
+    It counts every bonus as lost to the house in full."""
     by_deposit, by_bonus = rules.wagering_deposit, rules.wagering_bonus
     turnovers = [(bonus, deposit * by_deposit + bonus * by_bonus) for deposit, bonus in rules.first_deposit]
     if rules.registration or rules.attendance or rules.invitation:
