@@ -78,7 +78,7 @@ def demo(
         users=users or (QUICK_USERS if quick else USERS),
         commands=commands or (QUICK_COMMANDS if quick else COMMANDS),
         periods=QUICK_PERIODS if quick else 48,
-        games=Plan(players=30, periods=1, bets=40) if quick else Plan(players=60, periods=4, bets=240),
+        games=Plan(players=30, periods=2, bets=40) if quick else Plan(players=60, periods=4, bets=240),
         seed=seed,
         rules=rules,
         url=url,

@@ -28,7 +28,7 @@ BURST_S: Final = 0.6
 _AGAIN_S: Final = 0.1
 _RESULT_WITHIN_S: Final = 60.0
 _CANCELLED_PERIOD: Final = 2
-"""The number of the period of each game that is cancelled, if the day has that many."""
+"""The number of the period that each game cancels. A shorter day cancels its last period, but never the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,7 @@ class _Server:
         for post in self._traffic.openings():
             await self._send(post)
         length_s = self._traffic.game.length_s
+        cancelled = min(_CANCELLED_PERIOD, plan.periods - 1)
         first_s = (int(time.time()) // length_s + 1) * length_s
         async with asyncio.TaskGroup() as endings:
             for number in range(plan.periods):
@@ -88,7 +89,7 @@ class _Server:
                 name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(starts_s))
                 period = Period(name, starts_s + length_s)
                 await self._bets(period, plan.bets)
-                endings.create_task(self._end(period, cancelled=number == _CANCELLED_PERIOD))
+                endings.create_task(self._end(period, cancelled=number == cancelled > 0))
 
     async def _bets(self, period: Period, count: int) -> None:
         """A third of the bets early, the others in a burst before the period closes."""

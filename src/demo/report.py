@@ -19,6 +19,9 @@ from demo.traffic.plan import UNIT
 SHOWN = 20
 """So many findings of one check are printed; the others are only counted."""
 
+MARGIN_MAX = 0.5
+"""A larger margin says nothing: the report says that there were too few bets."""
+
 FLOWS = ("deposited", "staked", "paid out", "withdrawn", "captured", "transferred", "adjusted")
 BONUSES = {
     "registration": ("registration",),
@@ -45,6 +48,8 @@ class Summary:
     """The contents of the report."""
 
     users: int
+    game_players: int
+    """The players of the games with rules, who are not among the users."""
     seconds: float
     rules: str
     tally: Tally
@@ -66,6 +71,10 @@ def show(console: Console, summary: Summary) -> None:
     console.print(_money(summary.books))
     console.print(_money_flows(summary))
     console.print(_games(summary.edges))
+    if made_up := [edge.game for edge in summary.edges if edge.game.startswith("trx_wix")]:
+        console.print(
+            f"The block headers of {', '.join(made_up)} are made up: no block chain has them.", highlight=False
+        )
     console.print(_checks(summary.checks))
     for check in summary.checks:
         for finding in check.findings[:SHOWN]:
@@ -106,6 +115,7 @@ def _commands(summary: Summary) -> Table:
     rate = tally.commands / summary.seconds if summary.seconds else 0.0
     rows = (
         ("users", f"{summary.users:,}"),
+        ("players of the games, besides", f"{summary.game_players:,}"),
         ("commands sent", f"{tally.commands:,}"),
         ("accepted", f"{tally.accepted:,}"),
         ("refused", f"{refused:,}"),
@@ -198,22 +208,27 @@ def _sums(amounts: Iterable[tuple[str, int]]) -> Counter[str]:
 
 
 def _games(edges: Sequence[Edge]) -> Table:
-    table = Table("game", title="Games, INR: what the house kept of the stakes", title_justify="left")
-    for column in ("periods, cancelled", "bets", "staked", "paid out", "house's edge", "by the odds, 95 %"):
+    table = Table(
+        "game", title="Games, INR: what the house kept of the stakes, without cancelled periods", title_justify="left"
+    )
+    for column in ("periods", "of them cancelled", "bets", "staked", "paid out", "house's edge", "by the odds, 95 %"):
         table.add_column(column, justify="right")
     for edge in edges:
         table.add_row(
             edge.game,
-            f"{edge.periods}, {edge.cancelled}",
+            f"{edge.periods + edge.cancelled}",
+            f"{edge.cancelled}",
             f"{edge.bets:,}",
             amount_text("INR", edge.staked),
             amount_text("INR", edge.paid_out),
             f"{edge.realised:.2%}",
-            f"{edge.by_the_odds:.2%} ± {edge.margin:.2%}",
+            f"{edge.by_the_odds:.2%} ± {edge.margin:.2%}"
+            if edge.margin <= MARGIN_MAX
+            else f"{edge.by_the_odds:.2%}, too few bets",
             style="bold" if edge is edges[-1] and len(edges) > 1 else None,
         )
     if not edges:
-        table.add_row("none: the service plays no game of 10 s or less", "", "", "", "", "", "")
+        table.add_row("none: the service plays no game of 10 s or less", "", "", "", "", "", "", "")
     return table
 
 

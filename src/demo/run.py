@@ -110,6 +110,7 @@ async def _run(options: Options, console: Console) -> int:
         log_checks = [Check("audit verify", "the stopped service's log", [fault] if fault else [])]
     summary = Summary(
         options.users,
+        len(played.games.games) * options.games.players,
         played.seconds,
         played.rules,
         played.tally,

@@ -57,6 +57,21 @@ def test_a_quick_day_ends_with_no_difference() -> None:
     }
 
 
+def test_the_smallest_day_has_a_withdrawal_approved_one_rejected_and_a_cancelled_period_of_each_game() -> None:
+    done = demo("--quick", "--users", "20", "--commands", "200")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in done.stdout.splitlines()]
+    of = {row[0]: row[1:] for row in rows if len(row) > 1}
+    assert int(of["withdrawals approved"][0]) >= 1
+    assert int(of["withdrawals rejected"][0]) >= 1
+    for game in ("wingo_3s", "trx_wix_4s", "k3_4s", "5d_5s"):
+        assert of[game][:2] == ["2", "1"], "periods, of them cancelled"
+    assert (of["users"], of["players of the games, besides"]) == (["20"], ["120"])
+    assert "The block headers of trx_wix_4s are made up" in done.stdout
+    margins = [float(margin) for margin in re.findall(r"± ([0-9.]+)%", done.stdout)]
+    assert max(margins, default=0.0) <= 50
+
+
 def test_a_second_day_on_the_same_folder_is_well_too(tmp_path: Path) -> None:
     for _ in range(2):
         done = demo("--quick", "--users", "40", "--commands", "400", "--data", str(tmp_path / "day"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ledger.core.games.edges import EdgeExceeded, bonus_cost, commission_cost, exceeded_edges, worst_leg
+from ledger.core.games.edges import EdgeExceeded, bonus_cost, commission_cost, exceeded_edges, log_lines, worst_leg
 from ledger.core.games.rules import RulesFile, built_in_games, read_rules
 from ledger.core.money_rules import NO_MONEY_RULES, MoneyRules
 from unit.given import ASSETS
@@ -130,3 +130,31 @@ def test_the_rules_of_the_betting_house_exceed_the_edge_of_every_game() -> None:
         "raise money.INR.wagering.bonus, raise games.wingo_1m.fee_bp"
         in {one.game: one for one in found}["wingo_1m"].message
     )
+
+
+def test_the_log_has_one_line_for_all_games_with_the_same_figures() -> None:
+    rules = read_rules(BETTING_HOUSE.read_text(), ASSETS)
+    lines = log_lines(exceeded_edges(rules.games, rules.money, ASSETS))
+    assert [line.partition(":")[0] for line in lines] == [
+        "5d_10m, 5d_1m, 5d_30s and 3 more games, INR",
+        "k3_10m, k3_1m, k3_30s and 3 more games, INR",
+        "trx_wix_10m, trx_wix_1m, trx_wix_30s and 9 more games, INR",
+    ]
+    assert all(line.endswith("raise fee_bp of these games or lower their odds") for line in lines)
+
+
+def test_a_game_with_other_figures_and_another_asset_have_lines_of_their_own() -> None:
+    games = {
+        "games": {"wingo_1m": {"fee_bp": 100}},
+        "money": {"INR": {"registration": 1}, "USDT": {"registration": 1}},
+    }
+    rules = read_rules(json.dumps(games), ASSETS)
+    found = [one for one in exceeded_edges(rules.games, rules.money, ASSETS) if one.game.startswith("wingo")]
+    lines = log_lines(found)
+    assert [line.partition(":")[0] for line in lines] == [
+        "wingo_10m, wingo_30s, wingo_3m, wingo_5m, INR",
+        "wingo_10m, wingo_30s, wingo_3m, wingo_5m, USDT",
+        "wingo_1m, INR",
+        "wingo_1m, USDT",
+    ]
+    assert lines[2] == {(one.game, one.asset): one.message for one in found}["wingo_1m", "INR"]

@@ -18,7 +18,7 @@ import click
 from api.cli.logs import set_up_logs
 from api.composition.child_process import DISASTER, Child
 from api.composition.settings import SQLITE, Settings
-from ledger.core.games.edges import exceeded_edges
+from ledger.core.games.edges import exceeded_edges, log_lines
 from ledger.errors import LedgerError, LogDamaged, LogMisconfigured, LogUnavailable, LogUnreadable
 from ledger.pacing import sleep_unless_stopped
 from projections.storage.port import ReadModelAhead, message_for_log
@@ -68,8 +68,8 @@ def _end(status: int) -> None:
 async def _work(settings: Settings, web_host: str, web_port: int, *, check: bool) -> None:
     from api.composition.read_side import open_worker
 
-    for exceeded in exceeded_edges(settings.games, settings.money, settings.assets):
-        _log.warning("%s", exceeded.message)
+    for line in log_lines(exceeded_edges(settings.games, settings.money, settings.assets)):
+        _log.warning("%s", line)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -20,7 +20,7 @@ from itertools import accumulate
 
 from demo.books.books import Books
 from demo.traffic.campaigns import Campaigns
-from demo.traffic.plan import Day, Fault, Later, Planned, Player, Post, Wager, Wave, players, share_of_period
+from demo.traffic.plan import Day, Fault, Later, Planned, Player, Post, Role, Wager, Wave, players, share_of_period
 
 GIFT_SHARE = 0.4
 """The share of a server's periods that have a gift. Chosen."""
@@ -81,6 +81,8 @@ class GameServer(Campaigns):
             yield from self._results()
         self.now.period = self.day.periods
         yield from self._evening()
+        if self.number == 0:
+            yield from self._last_withdrawals()
 
     # -- the parts of a period -----------------------------------------------------------------------------------
 
@@ -194,6 +196,31 @@ class GameServer(Campaigns):
         while self.now.late:
             if posts := self._due_posts():
                 yield self._wave(posts)
+
+    def _last_withdrawals(self) -> Iterator[Wave]:
+        """One withdrawal that is approved and one that is rejected: also the shortest day has both."""
+        wallet_of = self.books.wallet
+        able = [
+            player
+            for player in self.opened
+            if player.role is Role.REGULAR
+            and wallet_of(player.user_id).status == "open"
+            # The bonus of a first deposit would come while the wagering is played through.
+            and wallet_of(player.user_id).first_deposit is not None
+        ]
+        if not able:
+            return
+        player = min(able, key=lambda player: len(wallet_of(player.user_id).orders))
+        yield self._wave([self.sure_deposit(player)])
+        for _ in range(10):
+            if (post := self.play_through(player)) is None:
+                break
+            yield self._wave([post])
+        for approve in (True, False):
+            order_id, requested = self.least_withdrawal(player)
+            yield self._wave([requested])
+            if order_id in wallet_of(player.user_id).orders:
+                yield self._wave([self.decide(player, order_id, approve=approve)])
 
     def _wave(self, posts: list[Post]) -> Wave:
         minutes = min(self.now.period * 24 * 60 // self.day.periods, 24 * 60 - 1)

@@ -50,6 +50,39 @@ class Withdrawals(Actions):
             planned.append(self._wrong("already_resolved", player, kind, order_id=order_id, reason="again"))
         return Post(tuple(planned), actor=self.rng.choice(OPERATORS))
 
+    def sure_deposit(self, player: Player) -> Post:
+        """Before two sure withdrawals: enough cash for both, and for the stakes that the wagering asks for."""
+        window = self._wallet(player).wagering_of(player.asset).now()
+        remaining = 0 if window is None else window.remaining
+        amount = max(10 * self._least(player), remaining)
+        return Post((self._plan(player, "deposit", **self._order(player.asset, amount)),))
+
+    def play_through(self, player: Player) -> Post | None:
+        """A bet of what the wagering still asks for, which pays its stake back; None if it asks for nothing."""
+        wallet, asset = self._wallet(player), player.asset
+        window = wallet.wagering_of(asset).now()
+        if window is None or not window.remaining or wallet.cash[asset] < 1:
+            return None
+        stake = min(window.remaining, wallet.cash[asset])
+        fields = self._bet_fields(asset, stake) | {"spend": "cash_first"}
+        placed = self._plan(player, "place_bet", **fields)
+        return Post((placed, self._plan(player, "settle_bet", bet_id=fields["bet_id"], payout=stake)))
+
+    def least_withdrawal(self, player: Player) -> tuple[str, Post]:
+        """The smallest withdrawal that the rules allow, and its id."""
+        amount = self._least(player)
+        order = self._order(player.asset, amount)
+        may = self._may_withdraw(player, amount)
+        return order["order_id"], Post((self._plan(player, "request_withdrawal", may=may, **order),))
+
+    def decide(self, player: Player, order_id: str, *, approve: bool) -> Post:
+        """The back office's decision on a withdrawal of a wallet that is not frozen."""
+        kind, reason = ("approve_withdrawal", None) if approve else ("reject_withdrawal", "the account is unknown")
+        return Post((self._plan(player, kind, order_id=order_id, reason=reason),), actor=self.rng.choice(OPERATORS))
+
+    def _least(self, player: Player) -> int:
+        return self.books.money.of(player.asset).withdrawal.get("min", 100)
+
     def leave(self, player: Player) -> Post | None:
         """A visitor withdraws everything, or loses it in a last bet, and closes the wallet; refused while money is
         left."""

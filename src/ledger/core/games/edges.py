@@ -18,7 +18,7 @@ house in full. The ledger itself pays out less: bonus money cannot be withdrawn,
 the share that was staked from bonus is bonus again, rounded down.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Final
 
@@ -30,6 +30,8 @@ from ledger.core.games.tables import PayTable
 from ledger.core.money_rules import E9, NO_MONEY_RULES, WAGERING_MAX, Commission, Money, MoneyRules
 
 _PPM: Final = 1_000_000
+_NAMED_MAX: Final = 3
+"""Of a longer list of games, one line of the log names so many."""
 
 
 class EdgeExceeded(Struct, frozen=True):
@@ -64,6 +66,14 @@ class EdgeExceeded(Struct, frozen=True):
     @property
     def message(self) -> str:
         """One line for the operator: the figures, and what to change."""
+        return self.message_for([self.game])
+
+    def message_for(self, games: Sequence[str]) -> str:
+        """One line for the operator about all of these games, which have the same figures: the figures, and what to
+        change. A long list of names is cut."""
+        named = games if len(games) <= _NAMED_MAX + 1 else games[:_NAMED_MAX]
+        more = f" and {len(games) - len(named)} more games" if len(named) < len(games) else ""
+        names = ", ".join(named) + more
         bonuses_ppm = self.bonuses_ppm
         bonuses = (
             "up to their full amounts, whatever is staked"
@@ -71,12 +81,12 @@ class EdgeExceeded(Struct, frozen=True):
             else f"up to {_percent(bonuses_ppm)}"
         )
         return (
-            f"{self.game}, {self.asset}: the house can lose. Of a stake on {self.leg}, its worst leg, it wins "
+            f"{names}, {self.asset}: the house can lose. Of a stake on {self.leg}, its worst leg, it wins "
             f"{_percent(self.edge_ppm)} on average; commissions cost up to {_percent(self.commissions_ppm)}, bonuses "
-            f"{bonuses}. In the rules file {', '.join(self._cures())}"
+            f"{bonuses}. In the rules file {', '.join(self._cures(games))}"
         )
 
-    def _cures(self) -> Iterator[str]:
+    def _cures(self, games: Sequence[str]) -> Iterator[str]:
         if self.commissions:
             yield f"lower the rates of money.{self.asset}.commission"
         if self.bonuses != 0:
@@ -84,7 +94,10 @@ class EdgeExceeded(Struct, frozen=True):
             enough = -(-1 // left) if left > 0 else WAGERING_MAX + 1
             to = f" to {enough}" if enough <= WAGERING_MAX else ""
             yield f"raise money.{self.asset}.wagering.bonus{to}"
-        yield f"raise games.{self.game}.fee_bp or lower its odds"
+        if len(games) == 1:
+            yield f"raise games.{self.game}.fee_bp or lower its odds"
+        else:
+            yield "raise fee_bp of these games or lower their odds"
 
 
 def exceeded_edges(games: Games, money: Money, assets: Collection[str]) -> list[EdgeExceeded]:
@@ -102,6 +115,16 @@ def exceeded_edges(games: Games, money: Money, assets: Collection[str]) -> list[
             if bonuses is None or commissions + bonuses > edge
         ]
     return found
+
+
+def log_lines(found: Iterable[EdgeExceeded]) -> list[str]:
+    """The messages for the log: one for all games that have the same figures in an asset.
+
+    ``GET /v1/house`` has one for each game."""
+    groups: dict[tuple[object, ...], list[EdgeExceeded]] = {}
+    for one in found:
+        groups.setdefault((one.asset, one.leg, one.edge, one.commissions, one.bonuses), []).append(one)
+    return [group[0].message_for([one.game for one in group]) for group in groups.values()]
 
 
 def worst_leg(table: PayTable) -> tuple[str, Fraction]:
