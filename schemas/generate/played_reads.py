@@ -15,7 +15,7 @@ from sqlalchemy.dialects import sqlite
 from api.http.consistency import body_of
 from ledger.core.games.rules import BUILT_IN
 from ledger.core.record import EMPTY, Head
-from projections.models import FOLDS, ROW_TYPES, VERSION, house
+from projections.models import FOLDS, ROW_TYPES, VERSION, cohorts, house
 from projections.projecting.partition import continue_chain
 from projections.reads.queries import Found, Reads, at_once
 from projections.storage.common import create_table, ready
@@ -27,6 +27,7 @@ from schemas.generate.played import GIFT, PARTITION, START_US, USER, Example
 PARTITIONS: Final = 4
 """Chosen: few enough to name them all in ``as_of``; the wallets are in partition 3 of 4, as of 16."""
 _DAY_US: Final = 86_400_000_000
+_START_DAY_US: Final = START_US // _DAY_US * _DAY_US
 _DIALECT: Final = sqlite.dialect()
 _GENERATION: Final = 1
 _GAME: Final = BUILT_IN.games["wingo_30s"]
@@ -55,6 +56,7 @@ _ASKED: Final[dict[str, Asked]] = {
     "periods": lambda reads: reads.periods(_GAME, 2, None),
     "house": lambda reads: reads.house("INR", house.Hours(0, 2**31 - 1), None, "day"),
     "movers": lambda reads: reads.movers("INR", START_US, 50),
+    "cohorts": lambda reads: reads.cohorts("INR", cohorts.Registered(_START_DAY_US, _START_DAY_US + _DAY_US)),
     "period": lambda reads: reads.period(_GAME, "20261123T130000Z"),
 }
 """Name of the example → the read that gives it."""

@@ -8,12 +8,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+import msgspec
 import pytest
 
 from conformance.read_model_store import AMOUNT_MAX, ONE_OF_EACH, PARTITIONS, run
-from projections.models import history, leaderboards, movers
+from ledger.core.wallet import DAY_US
+from projections.models import cohorts, history, leaderboards, movers
+from projections.models.cohorts import Cohort, CohortDay
 from projections.models.history import HistoryRow, history_statement
 from projections.models.leaderboards import Board, EndedRow, StandingRow, values_of
+from projections.models.wallet_list import OpenedRow
 from projections.models.wallets import AssetRow, WalletRow, assets_statement
 from projections.reads import statements
 from projections.reads.suspects import Suspects
@@ -176,6 +180,40 @@ class ReadModelContract:
             gained, lost = await model.fetch(movers.queries(Board(movers.BOARD, "INR", 5, 6), most))
             assert values_of(gained) == expected[:3][:most]
             assert values_of(lost) == expected[:2:-1][:most]
+        await model.close()
+        await store.close()
+
+    async def test_sums_of_cohorts_are_whole_numbers_beyond_64_bits(self, open_both: OpenBoth) -> None:
+        """The first cohort has its sums of day 5 in rows of both kinds; u0 and u5 are in neither cohort."""
+        store, model = await open_both()
+        live = await store.make_generation(1, PARTITIONS, live=True)
+        large = 2**100 + 1
+        high, low = (large >> LOW_BITS, large & LOW_MASK)
+        registered = cohorts.Registered(3 * DAY_US, 5 * DAY_US)
+        opened = {"u0": registered.from_us - 1, "u1": registered.from_us, "u2": 4 * DAY_US - 1, "u3": 4 * DAY_US}
+        opened |= {"u4": registered.to_us - 1, "u5": registered.to_us}
+        rows = [
+            *(OpenedRow(user_id, time_us, 1) for user_id, time_us in opened.items()),
+            *(WalletRow(user_id, "open", time_us) for user_id, time_us in opened.items() if user_id != "u2"),
+            WalletRow("u2", "closed", opened["u2"], None, "o1", "INR", 5, "0:1", 5),
+            sums_of("u0", staked=7, net=7),
+            sums_of("u1", staked=large, net=-large),
+            EndedRow("u1", "INR", "day", 3, 0, 5, 0, 0, -1, LOW_MASK),
+            EndedRow("u1", "INR", "week", 3, 0, 9, 0, 0, 0, 9),
+            EndedRow("u1", "GOLD", "day", 3, 0, 9, 0, 0, 0, 9),
+            EndedRow("u2", "INR", "day", 5, high, low, 0, 0, -1, 0),
+            sums_of("u3", net=large),
+            sums_of("u5", staked=7, net=7),
+        ]
+        await store.commit(live.number, [run(0, Checkpoint(), 1, *rows)])
+        sizes, days = await model.fetch(cohorts.queries("INR", registered))
+        document = cohorts.document("INR", registered, sizes, days)
+        first = [CohortDay(0, 1, 5, -1), CohortDay(2, 2, 2 * large, -large - 2**LOW_BITS)]
+        assert document.items == [
+            Cohort(4 * DAY_US, 2, 0, [CohortDay(1, 0, 0, large)]),
+            Cohort(3 * DAY_US, 2, 1, first),
+        ]
+        assert all(type(number) is int for day in first for number in msgspec.structs.astuple(day))
         await model.close()
         await store.close()
 

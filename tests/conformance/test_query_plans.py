@@ -6,6 +6,7 @@ The planner has seen the rows (ANALYZE), so it chooses as it will in a service t
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import chain, combinations
 from pathlib import Path
 from random import Random
@@ -24,6 +25,7 @@ from projections.models.bets import (
     placed_after_statement,
     settled_after_statement,
 )
+from projections.models.cohorts import days_statement, sizes_statement
 from projections.models.grants import GrantRow, grants_statement
 from projections.models.history import HistoryRow, balances_at_statement, balances_statement, history_statement
 from projections.models.holds import HoldRow, hold_statement, holds_statement
@@ -97,6 +99,7 @@ ASKED: Final[list[tuple[Builder, frozenset[str]]]] = [
     *((leaders_statement, frozenset({measure, "day"})) for measure in ("staked", "won", "net")),
     (has_begun_statement, frozenset({"day"})),
     *((movers_statement, frozenset({of})) for of in ("gained", "lost")),
+    *((builder, frozenset({"summed"})) for builder in (sizes_statement, days_statement)),
     *((periods_statement, conditions | {"summed"}) for conditions in some(("after",))),
     *((house_statement, frozenset({by, "summed", *only})) for by in ("hour", "day") for only in ((), ("game",))),
     *((builder, frozenset({"summed"})) for builder in (period_statement, distribution_statement)),
@@ -239,6 +242,18 @@ def rows(chance: Random, lines: int = LINES) -> Iterator[tuple[int, Row]]:
                 yield partition, EndedRow(user_id, asset, "day", day, 0, 5, 0, 0, -1, 5)
 
 
+@pytest.fixture
+def empty_database() -> Iterator[sqlite3.Connection]:
+    """Without rows, so without statistics."""
+    dialect = sqlite.dialect()
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for table in (*COMMON.sorted_tables, *TABLES.metadata.sorted_tables):
+            connection.execute(create_table(table, dialect))
+        for index in TABLES.indexes:
+            connection.execute(create_index(index, dialect))
+        yield connection
+
+
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
     dialect = sqlite.dialect()
@@ -318,6 +333,19 @@ def test_a_balance_at_a_time_looks_once_for_the_last_line_of_each_asset(database
     (step,) = [step for step in plan(database, balances_at_statement, NONE) if "history" in step]
     assert KEY_OF_HISTORY in step, step
     assert "time_us<?" in step, step
+
+
+@pytest.mark.parametrize("has_statistics", [True, False])
+@pytest.mark.parametrize("builder", [sizes_statement, days_statement])
+def test_cohorts_are_found_by_their_days_and_their_sums_by_user(
+    database: sqlite3.Connection, empty_database: sqlite3.Connection, builder: Builder, has_statistics: bool
+) -> None:
+    """SQLite has no statistics of the rows in a service."""
+    steps = plan(database if has_statistics else empty_database, builder, NONE)
+    searches = [step for step in steps if step.startswith("SEARCH")]
+    for first, then in zip(searches[::2], searches[1::2], strict=True):
+        assert "opened_by_time_g1 (opened_at_us>? AND opened_at_us<?)" in first, steps
+        assert "PRIMARY KEY (partition=? AND user_id=?" in then, steps
 
 
 @pytest.mark.parametrize("builder", [placed_after_statement, settled_after_statement])

@@ -90,6 +90,8 @@ async def _plans(url: str, explain: str) -> Plans:
     plans: Plans = {}
     for builder, conditions in ASKED:
         text = _written_out(ready(builder(tables, conditions), database.dialect))
+        if database.dialect.name == "postgresql":  # psycopg looks for placeholders, also without values
+            text = text.replace("%", "%%")
         (((told,),),) = await database.look([(Statement(f"{explain} {text}", (), {}), ())])
         plans[builder, conditions] = json.loads(told) if isinstance(told, str) else told
     await store.close()

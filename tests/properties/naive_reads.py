@@ -280,6 +280,42 @@ class NaiveReads:
             "lost": _movers(lost[:limit]),
         }
 
+    def cohorts(self, asset: str, from_us: int, to_us: int) -> Doc:
+        """The UTC days that overlap these times, and each bet of each wallet that was opened on them."""
+        first_us, end_us = _span_of("day", from_us)[0], _span_of("day", to_us - 1)[1]
+        cohorts: dict[int, Doc] = {}
+        for user_id in self.users():
+            opened = self._opening(user_id)
+            if opened is None or not first_us <= opened["time_us"] < end_us:
+                continue
+            registered_us = _span_of("day", opened["time_us"])[0]
+            cohort = cohorts.setdefault(registered_us, {"wallets": 0, "deposited": 0, "days": {}})
+            cohort["wallets"] += 1
+            deposits = [event["data"]["asset"] for event in self._of(user_id) if event["type"] == "deposited"]
+            cohort["deposited"] += deposits[:1] == [asset]
+            for placed in self._of(user_id):
+                if placed["type"] != "bet_placed" or placed["data"]["asset"] != asset:
+                    continue
+                end = self._resolution(placed, "bet_id", "bet_settled", "bet_cancelled")
+                if end is not None and end["type"] == "bet_cancelled":
+                    continue
+                stake = placed["data"]["stake"]
+                amounts = [(placed, user_id, stake, 0)]
+                if end is not None:
+                    amounts.append((end, "", 0, end["data"]["payout"] - stake))
+                for event, active, staked, net in amounts:
+                    day = (event["time_us"] - registered_us) // 86_400_000_000
+                    cohort["days"].setdefault(day, []).append((active, staked, net))
+        return {
+            "asset": asset,
+            "from_us": first_us,
+            "to_us": end_us,
+            "items": [
+                {"registered_us": registered_us, **cohort, "days": _cohort_days(cohort["days"])}
+                for registered_us, cohort in sorted(cohorts.items(), reverse=True)
+            ],
+        }
+
     def leaderboard(self, name: str, asset: str, at_us: int, limit: int) -> Doc:
         """The day, ISO week or month of `at_us`, found by trying each user and each bet."""
         measure, span = name.split("_")
@@ -876,3 +912,17 @@ def _items(answer: Doc | NotFound) -> list[Doc]:
 
 def _movers(nets: list[tuple[int, str]]) -> list[Doc]:
     return [{"rank": rank, "user_id": user_id, "net": net} for rank, (net, user_id) in enumerate(nets, 1)]
+
+
+def _cohort_days(days: dict[int, list[tuple[str, int, int]]]) -> list[Doc]:
+    """Of the user of each stake ("" for a settlement), the stake and the net, by day."""
+    items = [
+        {
+            "day": day,
+            "active": len({user_id for user_id, _, _ in amounts if user_id}),
+            "staked": sum(staked for _, staked, _ in amounts),
+            "net": sum(net for _, _, net in amounts),
+        }
+        for day, amounts in sorted(days.items())
+    ]
+    return [item for item in items if item["staked"] or item["net"]]

@@ -18,6 +18,7 @@ from ledger.core.wallet import DAY_US
 from projections.models import VERSION
 from projections.models.adjustments import Adjustments
 from projections.models.bets import Bets
+from projections.models.cohorts import registered_of
 from projections.models.grants import BonusGrants
 from projections.models.history import History
 from projections.models.holds import Holds
@@ -244,6 +245,28 @@ async def test_every_leaderboard_equals_the_reference_model(seed: int, open_both
                 limit = chance.choice((1, 3, 200))
                 found = plain(await product.reads.movers(asset, day * DAY_US, limit))
                 assert found == model.movers(asset, day * DAY_US, limit), (asset, day)
+
+
+@seeds(400, 4)
+async def test_the_cohorts_equal_the_reference_model(seed: int, open_both: OpenBoth) -> None:
+    scenario = await play_scenario(seed)
+    chance = Random(seed)
+    model = NaiveReads(scenario.records)
+    openings = sorted(event["time_us"] for event in model.events if event["type"] == "wallet_opened")
+    begin_us, end_us = openings[0], openings[-1] + 1
+    ranges = [(begin_us, min(end_us, begin_us + 30 * DAY_US)), (end_us - DAY_US, end_us)]
+    for _ in range(4):
+        from_us = chance.randrange(begin_us - DAY_US, end_us)
+        ranges.append((from_us, from_us + chance.choice((1, DAY_US, chance.randrange(1, 30 * DAY_US)))))
+    async with folded(scenario, open_both) as product:
+        for part in (0.6, 1.0):
+            await product.fold(chance, part, rows_max=40)
+            for asset in ("INR", "GOLD", "none-such"):
+                for from_us, to_us in ranges:
+                    registered = registered_of(from_us, to_us, 0)
+                    assert registered is not None
+                    found = plain(await product.reads.cohorts(asset, registered))
+                    assert found == model.at(product.cut).cohorts(asset, from_us, to_us), (asset, from_us, to_us)
 
 
 @seeds(100, 4)

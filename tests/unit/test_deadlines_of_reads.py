@@ -31,6 +31,7 @@ NEEDED: Final = {
     "/v1/leaderboards/{name}": "asset=INR",
     "/v1/house": "asset=INR",
     "/v1/house/movers": "asset=INR",
+    "/v1/house/cohorts": "asset=INR",
     "/v1/wallets": "user_id=u1",
 }
 """Parameters that a route must have."""

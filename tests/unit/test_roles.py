@@ -71,6 +71,7 @@ QUERIES: Final = {
     "/v1/leaderboards/{name}": "?asset=INR",
     "/v1/house": "?asset=INR",
     "/v1/house/movers": "?asset=INR",
+    "/v1/house/cohorts": "?asset=INR",
     "/v1/events": "?partition=0",
 }
 GUARDED: Final = [route for route in ROUTES if route.roles]

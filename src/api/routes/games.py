@@ -1,5 +1,5 @@
-"""``/v1/games``: the games that take bets, and their periods; ``/v1/house``: what the house won by them, and the top
-movers."""
+"""``/v1/games``: the games that take bets, and their periods; ``/v1/house``: what the house won by them, the top
+movers, and the cohorts."""
 
 from typing import Any
 
@@ -9,8 +9,9 @@ from api.http.consistency import body_of, read_until_visible
 from api.http.problems import NotThere, Problem
 from api.http.requests import Request, Response
 from api.http.service import Service
-from api.routes.parameters import HouseQuery, MoversQuery, OfGame, OfPeriod, PageQuery, ReadQuery
+from api.routes.parameters import CohortsQuery, HouseQuery, MoversQuery, OfGame, OfPeriod, PageQuery, ReadQuery
 from ledger.core.games.rules import EXTERNAL_GAME, Game, span_of
+from projections.models.cohorts import DAYS_MAX, registered_of
 from projections.models.house import DAY_HOURS, HOURS_MAX, hours_of
 
 
@@ -55,6 +56,16 @@ async def get_movers(service: Service, request: Request[Any, MoversQuery]) -> Re
     found = await read_until_visible(
         request, reads, None, lambda: reads.movers(query.asset, query.at_us, query.limit)
     )
+    return json_response(request, body_of(found))
+
+
+async def get_cohorts(service: Service, request: Request[Any, CohortsQuery]) -> Response:
+    query, reads = request.query, service.reads
+    registered = registered_of(query.from_us, query.to_us, reads.now_us())
+    if registered is None:
+        detail = f"from_us to to_us overlaps more than {DAYS_MAX} UTC days: read them in parts"
+        raise Problem("malformed_request", detail, field="from_us")
+    found = await read_until_visible(request, reads, None, lambda: reads.cohorts(query.asset, registered))
     return json_response(request, body_of(found))
 
 

@@ -5,8 +5,9 @@ from typing import Final
 from api.http.bodies import AsOfSeveral, Games
 from api.http.routing import AnyRoute, Body, Route
 from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER
-from api.routes.games import get_games, get_house, get_movers, get_period, get_periods
+from api.routes.games import get_cohorts, get_games, get_house, get_movers, get_period, get_periods
 from api.routes.parameters import (
+    CohortsQuery,
     HouseQuery,
     LeaderboardQuery,
     MoversQuery,
@@ -17,6 +18,7 @@ from api.routes.parameters import (
     ReadQuery,
 )
 from api.routes.wallets import get_leaderboard
+from projections.models.cohorts import Cohorts
 from projections.models.house import House
 from projections.models.leaderboards import Leaderboard
 from projections.models.movers import Movers
@@ -125,6 +127,22 @@ GAME_ROUTES: Final[tuple[AnyRoute, ...]] = (
         description=(
             "The net of a UTC day, as in the leaderboard `net_day`: payouts less their stakes, on the day of the "
             "settlement."
+        ),
+    ),
+    Route(
+        method="GET",
+        path="/v1/house/cohorts",
+        handler=get_cohorts,
+        query=CohortsQuery,
+        roles=(OPERATOR, AUDITOR, ADMIN),
+        returns=(Body(Cohorts, _TRUE_AT, examples=("cohorts",), as_of=AsOfSeveral),),
+        problems=_READ,
+        tag="games",
+        operation="getCohorts",
+        summary="Read what the wallets of each day of registration bet on each day since",
+        description=(
+            "The sums of a UTC day, as in the leaderboards of a day: a stake counts on the day of its bet, and a net "
+            "on the day of the settlement; a cancelled bet counts nowhere."
         ),
     ),
 )

@@ -380,6 +380,41 @@ class MoversQuery(ReadQuery, frozen=True, kw_only=True):
     )
 
 
+class CohortsQuery(ReadQuery, frozen=True, kw_only=True):
+    asset: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}\Z",
+            description="The asset whose amounts are summed up",
+            examples=["INR"],
+            extra={"must": "an asset's code, such as INR"},
+        ),
+    ]
+    from_us: (
+        Annotated[
+            TimeUs,
+            Meta(
+                description=(
+                    "Wallets opened from the UTC day of this time on, in Unix microseconds; absent: 31 days. At most "
+                    "31 days"
+                )
+            ),
+        ]
+        | None
+    ) = None
+    to_us: (
+        Annotated[
+            TimeUs,
+            Meta(
+                description=(
+                    "Only days of registration that begin before this time, in Unix microseconds; absent: until today"
+                )
+            ),
+        ]
+        | None
+    ) = None
+
+
 class HouseQuery(ReadQuery, frozen=True, kw_only=True):
     asset: Annotated[
         str,

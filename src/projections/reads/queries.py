@@ -22,6 +22,7 @@ from ledger.writer.requests import Failed
 from projections.models import (
     adjustments,
     bets,
+    cohorts,
     gifts,
     grants,
     history,
@@ -238,6 +239,16 @@ class Reads:
         seqs, _, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
         document = movers.document(board, gained, lost)
         return Found(document, "", seqs, True, self._age_ms(oldest_us), self._is_board_suspect())
+
+    async def cohorts(self, asset: str, registered: cohorts.Registered) -> Found:
+        """The wallets by their day of registration, and their bets in one asset on each day since."""
+        checkpoint_rows, quarantine_rows, sizes, days = await self._model.fetch(
+            [*ALL_STATUS, *cohorts.queries(asset, registered)]
+        )
+        seqs, _, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
+        suspect = any(self.suspects.has_table(table) for table in cohorts.TABLES)
+        document = cohorts.document(asset, registered, sizes, days)
+        return Found(document, "", seqs, True, self._age_ms(oldest_us), suspect)
 
     def _is_board_suspect(self) -> bool:
         return any(self.suspects.has_table(kind.table) for kind in leaderboards.MODEL.rows)

@@ -276,6 +276,57 @@ class Change(Struct, frozen=True, kw_only=True):
     """Amount in the asset's minor unit"""
 
 
+class Cohort(Struct, frozen=True, kw_only=True):
+    """The wallets that were opened on one UTC day."""
+
+    registered_us: int
+    """Start of the day of registration"""
+
+    wallets: int
+    """Wallets that were opened on that day"""
+
+    deposited: int
+    """Those whose first deposit, on whatever day, was made in the asset"""
+
+    days: list[CohortDay]
+    """The days on which they staked or netted anything in the asset, the first one first"""
+
+
+class CohortDay(Struct, frozen=True, kw_only=True):
+    """What the wallets of a cohort bet on one UTC day."""
+
+    day: int
+    """0 for the day of registration, 1 for the next UTC day, and so on"""
+
+    active: int
+    """Wallets with a stake on this day that was not cancelled"""
+
+    staked: int
+    """Stakes of the bets placed on this day, without cancelled ones"""
+
+    net: int
+    """Payouts less their stakes, of the bets settled on this day"""
+
+
+class Cohorts(Struct, frozen=True, kw_only=True):
+    """The wallets by their UTC day of registration, the latest day first, and their bets in one asset. Days
+    without registrations are left out.
+    """
+
+    asset: str
+    """The asset's code"""
+
+    from_us: int
+    """Start of the first day of registration"""
+
+    to_us: int
+    """End of the last day of registration"""
+
+    items: list[Cohort]
+
+    as_of: AsOfSeveral
+
+
 class CountAndAmount(Struct, frozen=True, kw_only=True):
     """How many, and how much in the asset's minor unit."""
 

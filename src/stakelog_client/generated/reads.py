@@ -14,6 +14,7 @@ from stakelog_client.generated.models import (
     Bets,
     BonusGrant,
     BonusGrants,
+    Cohorts,
     Games,
     Gift,
     History,
@@ -425,6 +426,23 @@ class Reads:
         """
         return await self.read(
             "/v1/house/movers", {"asset": asset, "at_us": at_us, "limit": limit}, Movers, None, deadline_s
+        )
+
+    async def get_cohorts(
+        self,
+        *,
+        asset: str,
+        from_us: int | None = None,
+        to_us: int | None = None,
+        deadline_s: float | None = None,
+    ) -> Cohorts:
+        """Read what the wallets of each day of registration bet on each day since. `asset`: The asset whose
+        amounts are summed up. `from_us`: Wallets opened from the UTC day of this time on, in Unix
+        microseconds; absent: 31 days. At most 31 days. `to_us`: Only days of registration that begin before
+        this time, in Unix microseconds; absent: until today.
+        """
+        return await self.read(
+            "/v1/house/cohorts", {"asset": asset, "from_us": from_us, "to_us": to_us}, Cohorts, None, deadline_s
         )
 
     async def get_partitions(
