@@ -25,8 +25,8 @@ from system.service import Service
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1_200)]
 
 FOUND_WITHIN_S = 400.0
-"""A minute is what was measured and promised; a machine that runs other tests too may take longer, because the check has
-a small share of a core, and half of it while the machine is busy."""
+"""A minute is what was measured and promised; a machine that runs other tests too may take longer, because the check
+has a small share of a core, and half of it while the machine is busy."""
 PAUSE_S = 0.5
 """Between two users of a client: a log that grows faster than the check may read is never read to its end."""
 OF_GAME = {"game": "external", "period": "p", "selection": "s"}
