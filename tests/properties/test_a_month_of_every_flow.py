@@ -96,7 +96,7 @@ class Month:
         self.post("open_wallet", "p2", referral_code="k1")
         for number in range(3, 10):
             self.post("open_wallet", f"p{number}", referrer_id=f"p{number - 1}")
-        self.post("open_wallet", "p10", referrer_id="nobody")
+        self.post("open_wallet", "p10", referrer_id="stranger")
         self.post("open_wallet", "p11", referral_code="k9")  # a code without an owner
         self.post("claim_referral_code", "p3", code="k1")
 
@@ -147,7 +147,7 @@ class Month:
             case "place_bet":
                 fields["game"] = "external"
             case "transfer":
-                fields["to_user_id"] = self.chance.choice((*PLAYERS, "nobody"))
+                fields["to_user_id"] = self.chance.choice((*PLAYERS, "stranger"))
             case "propose_adjustment" | "adjust":
                 fields["amount"] *= self.chance.choice((1, -1))
             case "set_limits":
@@ -211,7 +211,7 @@ class Month:
         machine = self.machine
         machine.the_clock_advances(DAY_US - machine.clock.now_us % DAY_US + 5 * SECOND_US)
         machine.nothing_is_under_way_and_every_asset_adds_up()
-        for user_id in (*PLAYERS, "p11", "nobody"):
+        for user_id in (*PLAYERS, "p11", "stranger"):
             read = machine.run(machine.node.wallet(user_id))
             assert isinstance(read, WalletRead)
             assert seen(read.wallet) == machine.witness.naive.wallet(user_id)

@@ -159,7 +159,7 @@ def play(service: LoggedIn, server: LoggedInClient, run: int) -> None:
     until(lambda: server.get(hold).json().get("status") == "expired", "the hold expired")
     for _ in range(3):  # from the cache in the end
         assert server.get(f"/v1/wallets/{alice}").status == 200
-    assert server.get("/v1/wallets/nobody").status == 404
+    assert server.get("/v1/wallets/stranger").status == 404
     assert service.try_login("admin", "wrong").status == 401
 
 

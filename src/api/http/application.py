@@ -77,7 +77,7 @@ class RequestLog(Struct, frozen=True):
 
 class _Exchange:
     """How far a request has come: ``whole`` once its body has arrived, ``late`` once the time limit for the body is
-    over, ``responding`` once its response has begun."""
+    over, ``responded_s`` once its response has begun."""
 
     __slots__ = (
         "arrived",
@@ -88,17 +88,16 @@ class _Exchange:
         "limit",
         "proven_body",
         "refusal",
-        "responded",
-        "responding",
+        "responded_s",
         "task",
         "whole",
     )
 
     def __init__(self, task: asyncio.Task[Any]) -> None:
         self.task = task
-        self.responded: float | None = None
+        self.responded_s: float | None = None
         """When its response began, as ``perf_counter`` tells it."""
-        self.responding = self.whole = self.late = self.from_node = False
+        self.whole = self.late = self.from_node = False
         self.arrived = self.counted = 0
         """Bytes of its body, and how many of them count as ``arriving``."""
         self.client_id: str | None = None
@@ -172,8 +171,8 @@ class Rim:
             return message
 
         async def sending(message: Any) -> None:
-            if not exchange.responding:
-                exchange.responding, exchange.responded = True, perf_counter()
+            if exchange.responded_s is None:
+                exchange.responded_s = perf_counter()
             await send(message)
 
         request_id = request_id_of(scope["headers"])
@@ -243,7 +242,7 @@ class Rim:
                 problem = _why_cancelled(exchange)
             except Exception:  # noqa: BLE001 - a trace must never reach a client
                 problem = _internal_error(scope, request_id)
-            if problem is not None and not exchange.responding:
+            if problem is not None and exchange.responded_s is None:
                 # Once half a response is out, the connection breaks off: the client must not take it for a whole one.
                 status = problem.status
                 await respond(send, response_of(problem), self.unsent, always, with_body=method != "HEAD")
@@ -256,7 +255,7 @@ class Rim:
             self._release(exchange)
             took_s = took_s or perf_counter() - began
             self._requests.count(_label_of(method), template, status, took_s)
-            waited_s = took_s if exchange.responded is None else exchange.responded - began
+            waited_s = took_s if exchange.responded_s is None else exchange.responded_s - began
             if waited_s >= self._request_log.slow_s:
                 self._slow.warn(
                     "slow request: %s %s, status %d, took %.0f ms", method, template, status, waited_s * 1e3

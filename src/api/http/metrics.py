@@ -110,7 +110,7 @@ class _FeedCounts(Collector):
         self._hub = hub
 
     def collect(self) -> Iterator[Metric]:
-        yield _single("stakelog_live_feeds", "Open live feeds", len(self._hub.feeds))
+        yield GaugeMetricFamily("stakelog_live_feeds", "Open live feeds", len(self._hub.feeds))
         dropped = CounterMetricFamily(
             "stakelog_live_feeds_dropped", "Live feeds that the service ended", labels=["reason"]
         )
@@ -140,19 +140,19 @@ class _NodeGauges(Collector):
             "Records of the partition that are no events: another node wrote them at the same time",
             [(p, node.forks(p)) for p, _ in writers],
         )
-        yield _single(
+        yield GaugeMetricFamily(
             "stakelog_follow_ups_waiting",
             "Follow-ups that wait in memory for a partition, of this node or of another",
             node.follow_ups_waiting,
         )
-        yield _single("stakelog_partitions_owned", "Partitions that this node owns", node.owned)
-        yield _single("stakelog_partitions_open", "Partitions that accept commands", node.open)
-        yield _single(
+        yield GaugeMetricFamily("stakelog_partitions_owned", "Partitions that this node owns", node.owned)
+        yield GaugeMetricFamily("stakelog_partitions_open", "Partitions that accept commands", node.open)
+        yield GaugeMetricFamily(
             "stakelog_clock_off_seconds",
             "Difference between this node's clock and the log's",
             node.clock_off_us() / 1e6,
         )
-        yield _single(
+        yield GaugeMetricFamily(
             "stakelog_takeover_last_seconds",
             "Duration of the last takeover, from gaining a partition until it accepts commands",
             node.takeovers.seconds_last,
@@ -161,12 +161,8 @@ class _NodeGauges(Collector):
             ("stakelog_takeovers", "Partitions that this node took over", node.takeovers.number),
             ("stakelog_takeover_seconds", "Duration of all takeovers together", node.takeovers.seconds),
         ):
-            total = CounterMetricFamily(name, text)
-            total.add_metric([], value)
-            yield total
-        ready = GaugeMetricFamily("stakelog_ready", "1 while the node accepts commands")
-        ready.add_metric([], float(self._node.ready))
-        yield ready
+            yield CounterMetricFamily(name, text, value=value)
+        yield GaugeMetricFamily("stakelog_ready", "1 while the node accepts commands", float(node.ready))
 
 
 class _RoundCounts(Collector):
@@ -197,9 +193,7 @@ class _RoundCounts(Collector):
                 counts.stale,
             ),
         ):
-            total = CounterMetricFamily(name, text)
-            total.add_metric([], value)
-            yield total
+            yield CounterMetricFamily(name, text, value=value)
 
 
 class _LoopDelays(Collector):
@@ -228,7 +222,7 @@ class _LimitCounts(Collector):
             refused.add_metric([buckets.policy.name], buckets.refused)
         yield refused
         if self._limits.is_shared is not None:
-            yield _single(
+            yield GaugeMetricFamily(
                 "stakelog_rate_limits_shared",
                 "1 while the nodes add up in Redis what clients spend; 0: each node allows the whole limit",
                 float(self._limits.is_shared),
@@ -240,12 +234,11 @@ class _TokenCounts(Collector):
         self._tokens = tokens
 
     def collect(self) -> Iterator[Metric]:
-        reused = CounterMetricFamily(
+        yield CounterMetricFamily(
             "stakelog_reused_refresh_tokens",
             "Spent refresh tokens that came again, which revoked their login; should be 0",
+            value=self._tokens.reused,
         )
-        reused.add_metric([], self._tokens.reused)
-        yield reused
 
 
 class _Seen(NamedTuple):
@@ -322,10 +315,10 @@ class ReadModelGauges(Collector):
 
     def collect(self) -> Iterator[Metric]:
         for name, child in self._children.items():
-            yield _single(f"stakelog_{name}_up", f"1 while the process of {child.name} runs", float(child.up))
-            restarts = CounterMetricFamily(f"stakelog_{name}_restarts", f"Restarts of {child.name}")
-            restarts.add_metric([], child.restarts)
-            yield restarts
+            yield GaugeMetricFamily(
+                f"stakelog_{name}_up", f"1 while the process of {child.name} runs", float(child.up)
+            )
+            yield CounterMetricFamily(f"stakelog_{name}_restarts", f"Restarts of {child.name}", value=child.restarts)
         yield _histogram(
             "stakelog_read_model_query_duration_seconds",
             "Duration of reads of the read model, including the wait for a connection to its database",
@@ -362,18 +355,18 @@ def _read_model_gauges(seen: _Seen) -> Iterator[Metric]:
     for total in seen.accounts:
         accounts.add_metric([total.account, total.asset], float(total.balance))
     yield accounts
-    yield _single(
+    yield GaugeMetricFamily(
         "stakelog_quarantined_users",
         "Users in quarantine: their rows are not updated",
         seen.status.quarantined,
     )
-    yield _single("stakelog_read_model_generation", "The live generation", seen.status.generation)
-    yield _single(
+    yield GaugeMetricFamily("stakelog_read_model_generation", "The live generation", seen.status.generation)
+    yield GaugeMetricFamily(
         "stakelog_read_model_differences",
         "Fields and rows that differ from the log; should be 0",
         seen.status.differences,
     )
-    yield _single(
+    yield GaugeMetricFamily(
         "stakelog_read_model_check_age_seconds",
         "Age of the oldest check of a partition",
         max(0, time_ns() // 1_000 - seen.status.checked_at_us) / 1_000_000,
@@ -398,7 +391,9 @@ def _database_gauges(pool: Pool, retries: Mapping[str, int]) -> Iterator[Metric]
 
 
 def _cache_gauges(counts: CacheCounts) -> Iterator[Metric]:
-    yield _single("stakelog_cache_up", "1 if the last call of the cache by a read succeeded", float(counts.available))
+    yield GaugeMetricFamily(
+        "stakelog_cache_up", "1 if the last call of the cache by a read succeeded", float(counts.available)
+    )
     reads = CounterMetricFamily(
         "stakelog_cache_reads",
         "Reads of aggregates by outcome: hit, miss, behind (cache too old), error, away (cache not used)",
@@ -409,16 +404,8 @@ def _cache_gauges(counts: CacheCounts) -> Iterator[Metric]:
     yield reads
 
 
-def _single(name: str, text: str, value: float) -> Metric:
-    gauge = GaugeMetricFamily(name, text)
-    gauge.add_metric([], value)
-    return gauge
-
-
 def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
-    family = HistogramMetricFamily(name, text)
-    family.add_metric([], list(histogram.buckets()), histogram.sum)
-    return family
+    return HistogramMetricFamily(name, text, list(histogram.buckets()), histogram.sum)
 
 
 def _gauge(name: str, text: str, values: Iterable[tuple[int, float]]) -> Metric:

@@ -86,6 +86,16 @@ EventType = Annotated[
 ]
 
 
+SummedAsset = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}\Z",
+        description="The asset whose amounts are summed up",
+        examples=["INR"],
+        extra={"must": "an asset's code, such as INR"},
+    ),
+]
+
 Cursor = Annotated[str, Meta(description="The `next_cursor` of the page before, with the same filters; opaque")]
 
 
@@ -344,15 +354,7 @@ class AdjustmentsQuery(PageQuery, frozen=True, kw_only=True):
 
 
 class LeaderboardQuery(ReadQuery, frozen=True, kw_only=True):
-    asset: Annotated[
-        str,
-        Meta(
-            pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}\Z",
-            description="The asset whose amounts are summed up",
-            examples=["INR"],
-            extra={"must": "an asset's code, such as INR"},
-        ),
-    ]
+    asset: SummedAsset
     at_us: (
         Annotated[
             TimeUs, Meta(description="The day, week or month of this time, in Unix microseconds; absent: of now")
@@ -363,15 +365,7 @@ class LeaderboardQuery(ReadQuery, frozen=True, kw_only=True):
 
 
 class MoversQuery(ReadQuery, frozen=True, kw_only=True):
-    asset: Annotated[
-        str,
-        Meta(
-            pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}\Z",
-            description="The asset whose amounts are summed up",
-            examples=["INR"],
-            extra={"must": "an asset's code, such as INR"},
-        ),
-    ]
+    asset: SummedAsset
     at_us: (
         Annotated[TimeUs, Meta(description="The UTC day of this time, in Unix microseconds; absent: today")] | None
     ) = None
@@ -381,15 +375,7 @@ class MoversQuery(ReadQuery, frozen=True, kw_only=True):
 
 
 class CohortsQuery(ReadQuery, frozen=True, kw_only=True):
-    asset: Annotated[
-        str,
-        Meta(
-            pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}\Z",
-            description="The asset whose amounts are summed up",
-            examples=["INR"],
-            extra={"must": "an asset's code, such as INR"},
-        ),
-    ]
+    asset: SummedAsset
     from_us: (
         Annotated[
             TimeUs,
@@ -416,15 +402,7 @@ class CohortsQuery(ReadQuery, frozen=True, kw_only=True):
 
 
 class HouseQuery(ReadQuery, frozen=True, kw_only=True):
-    asset: Annotated[
-        str,
-        Meta(
-            pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}\Z",
-            description="The asset whose amounts are summed up",
-            examples=["INR"],
-            extra={"must": "an asset's code, such as INR"},
-        ),
-    ]
+    asset: SummedAsset
     from_us: (
         Annotated[
             TimeUs,
