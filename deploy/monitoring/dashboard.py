@@ -288,7 +288,7 @@ ROWS: Final = (
             Panel(
                 "Clock",
                 "s",
-                "Between the node and the brokers. Alert: 0.5 s; at 1 s the node is not ready.",
+                "Difference between the clocks of node and brokers. Alert: 0.5 s; at 1 s the node is not ready.",
                 (("stakelog_clock_off_seconds", "{{instance}}"),),
             ),
             Panel(

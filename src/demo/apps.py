@@ -237,7 +237,7 @@ class Apps:
     async def _gift_is_shared(self, code: str) -> bool:
         gift = self._books.money.gifts[code]
         await run_all(self._take_grants(user_id) for user_id in gift.under_way())
-        self._find(self._books.money.gift_read(code))
+        self._find(self._books.money.shares_read(code))
         if gift.under_way():
             return False
         path = path_of("gifts", code)

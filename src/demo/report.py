@@ -20,7 +20,7 @@ SHOWN = 20
 """So many findings of one check are printed; the others are only counted."""
 
 MARGIN_MAX = 0.5
-"""A larger margin says nothing: the report says that there were too few bets."""
+"""With a larger margin the report has "too few bets" in place of the margin."""
 
 FLOWS = ("deposited", "staked", "paid out", "withdrawn", "captured", "transferred", "adjusted")
 BONUSES = {

@@ -9,9 +9,9 @@ Where the contract can be read in two ways:
 4. The rate of a level is that of the payee's agent level when it is paid: 0 beyond the last of its rates. The walk
    up ends at the last level that has a rate at any agent level, 0 included.
 5. A payee whose wallet is closed counts as a level. What a payee has no room for is carried, in whole units. Cash
-below 0 gives room for more than the largest amount, but no commission is larger than that amount. 6. A member becomes
-a valid referral once in each asset, whatever is reversed later. The fact of the deposit that reaches the sum says so;
-its own amount is in the sum.
+   below 0 gives room for more than the largest amount, but no commission is larger than that amount.
+6. A member becomes a valid referral once in each asset, whatever is reversed later. The fact of the deposit that
+   reaches the sum has a note of it; its own amount is in the sum.
 """
 
 from collections.abc import Sequence

@@ -8,8 +8,10 @@ Where the contract can be read in two ways:
 3. A second ``create_gift`` of a code is ``already_resolved``, also with other fields; ``close_gift`` of a gift that
    was never created is ``not_eligible``. A gift has at least one unit for each share, else ``amount_out_of_range``.
 4. A wallet whose claim the gift refused may claim it again. A share for which the wallet had no room counts as
-claimed. 5. A wallet has a code from its claim on, unless the claim is refused. A referral code and the code of a gift
-may be the same text. 6. A wallet that was opened with its own code gets no referrer by it.
+   claimed.
+5. A wallet has a code from its claim on, unless the claim is refused. A referral code and the code of a gift may be
+   the same text.
+6. A wallet that was opened with its own code gets no referrer by it.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,5 @@
 """The warnings of a service and of a worker whose commissions and bonuses can cost more than the games win."""
 
-import http.client
 import json
 import os
 import subprocess
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from system.service import Service
+from system.test_games import call
 
 pytestmark = pytest.mark.system
 RULES = {"money": {"INR": {"registration": 2_500, "wagering": {"bonus": 20}}}}  # 5 %; K3 wins 5.86 %
@@ -32,10 +32,8 @@ def test_a_service_warns_at_its_start_and_of_each_game_in_its_reads_of_the_house
     tmp_path: Path, rules_file: Path
 ) -> None:
     with Service(tmp_path / "data", PARTITIONS="4", RULES=str(rules_file)) as service:
-        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
-        connection.request("GET", "/v1/house?asset=INR")
-        warnings: list[dict[str, Any]] = json.load(connection.getresponse())["warnings"]
-        connection.close()
+        _, house = call(service, "GET", "/v1/house?asset=INR")
+        warnings: list[dict[str, Any]] = house["warnings"]
         lines = service.log_text().splitlines()
     assert len(warnings) == 15, "three kinds of games in five lengths"
     for warning in warnings:

@@ -8,7 +8,7 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
@@ -22,25 +22,18 @@ from deploy.local.install import install, program
 from deploy.local.servers import Prometheus
 from deploy.monitoring.dashboard import ROWS
 from real_servers import running
+from system.kafka_read_side import until
 from system.logins import LoggedIn, LoggedInClient, send
 from system.service import free_port
 from system.test_games import period_of
 from system.test_games import rules as rules_of_games
 from unit.alert_cases import promtool_tests
-from unit.monitoring import DASHBOARD, MONITORING, RULES, alerts, names_in
+from unit.monitoring import MONITORING, RULES, alerts, names_in
 
 pytestmark = pytest.mark.system
 
-WITHIN_S: Final = 90.0
 USERS: Final = ("player-1", "player-2")
 OF_WORKERS: Final = re.compile(r"stakelog_worker_\w+")
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    ends_s = time.monotonic() + WITHIN_S
-    while not condition():
-        assert time.monotonic() < ends_s, f"in {WITHIN_S:.0f} s not: {what}"
-        time.sleep(0.1)
 
 
 def promtool(*arguments: str | Path, text: str = "") -> str:
@@ -227,8 +220,3 @@ def test_the_page_of_a_service_is_as_promtool_wants_it(scene: Scene) -> None:
     page = send(f"http://{scene.service.setting('INTERNAL')}", "GET", "/metrics")
     assert page.status == 200
     assert promtool("check", "metrics", text=page.body.decode()) == ""
-
-
-def test_the_dashboard_that_grafana_reads_has_these_panels() -> None:
-    panels = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-    assert [panel["title"] for panel in panels] == [panel.title for row in ROWS for panel in row.panels]

@@ -446,10 +446,10 @@ def test_the_shares_of_a_gift_are_those_that_were_read_if_they_add_up() -> None:
     money, gift = given.books.money, given.books.money.gifts["diwali"]
     for name, amount in (("d", 4), ("a", 3)):
         assert money.grants_read(given.books.wallet(name), [granted("~gift:1", "gift", amount, 90)]) == []
-        assert money.gift_read("diwali") == []
+        assert money.shares_read("diwali") == []
     assert gift.under_way() == ["b", "c"]
     assert money.grants_read(given.books.wallet("c"), [granted("~gift:1", "gift", 4, 91)]) == []
-    assert money.gift_read("diwali") == []
+    assert money.shares_read("diwali") == []
     assert gift.shares == {"a": 3, "b": 0, "c": 4, "d": 4}
     assert given.books.wallet("b").gifts == {"diwali": "refused"}
     assert given.window("d") == (8, 0)
@@ -466,7 +466,7 @@ def test_shares_that_do_not_add_up_and_shares_of_no_size_are_found() -> None:
     )
     for name, amount in (("a", 4), ("b", 3), ("c", 3)):
         assert money.grants_read(given.books.wallet(name), [granted("~gift:1", "gift", amount, 90)]) == []
-    (found,) = money.gift_read("diwali")
+    (found,) = money.shares_read("diwali")
     assert "[3, 3, 4], in the books [3, 4, 4]" in found
 
 

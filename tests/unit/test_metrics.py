@@ -1,4 +1,4 @@
-"""What ``/metrics`` tells of a node's work, and that its names are as Prometheus' conventions want them."""
+"""The metrics of a node's work in ``/metrics``, and whether their names follow Prometheus' conventions."""
 
 import asyncio
 import os

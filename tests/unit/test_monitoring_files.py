@@ -1,6 +1,7 @@
 """Rules, dashboard and runbook: of metrics that there are, and of each other. They run in `test_monitoring.py`."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 UNITS = {"short", "none", "s", "ops", "reqps", "percentunit", "bytes", "bool_yes_no"}
 
 
-def declared() -> set[str]:
+@cache
+def declared() -> frozenset[str]:
     """Every name that may stand in an expression."""
     source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
     names = set(re.findall(r'"(stakelog_\w+)"', source)) | {"up"}
@@ -26,7 +28,7 @@ def declared() -> set[str]:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     of_processes = {family.name for family in registry.collect()}
-    return names | of_processes | {f"stakelog_child_{name}" for name in of_processes}
+    return frozenset(names | of_processes | {f"stakelog_child_{name}" for name in of_processes})
 
 
 def unknown(expression: str) -> set[str]:
@@ -128,3 +130,8 @@ def test_a_panel_has_title_unit_description_and_expressions_of_metrics_that_ther
         assert names_in(target["expr"])
         assert not unknown(target["expr"])
     assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+
+
+def test_the_dashboard_that_grafana_reads_has_these_panels() -> None:
+    panels = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+    assert [panel["title"] for panel in panels] == [panel.title for row in dashboard.ROWS for panel in row.panels]

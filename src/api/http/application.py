@@ -28,6 +28,7 @@ from api.http.json_bodies import read_json
 from api.http.problems import Problem, unavailable
 from api.http.request_id import HEADER as REQUEST_ID_HEADER
 from api.http.request_id import REQUEST_ID, request_id_of
+from api.http.request_metrics import UNMATCHED
 from api.http.requests import (
     CLOSES,
     GRACE_S,
@@ -52,8 +53,6 @@ from api.nodes.client import INTERNAL
 from api.nodes.proof import PROOF_HEADER, NodeProofs, NotProven, ProvenBody
 from ledger.pacing import RareWarnings
 
-_UNMATCHED: Final = "unmatched"
-"""Route in the metrics of requests for which there is none."""
 _NO_RESPONSE: Final = 499
 """Status in the metrics of requests that ended with half a response, or without one."""
 BODY_WITHIN_S: Final = 25.0
@@ -96,7 +95,7 @@ class _Exchange:
     def __init__(self, task: asyncio.Task[Any]) -> None:
         self.task = task
         self.responded_s: float | None = None
-        """When its response began, as ``perf_counter`` tells it."""
+        """When its response began, on the clock of ``perf_counter``."""
         self.whole = self.late = self.from_node = False
         self.arrived = self.counted = 0
         """Bytes of its body, and how many of them count as ``arriving``."""
@@ -148,6 +147,8 @@ class Rim:
         self._arriving_of: Counter[str] = Counter()
 
     async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        request_id = request_id_of(scope["headers"])
+        REQUEST_ID.set(request_id)
         if scope["type"] != ScopeType.HTTP:
             assert self.sockets is not None, "the server accepts HTTP requests only"
             await self.sockets(scope, receive, send)
@@ -175,12 +176,10 @@ class Rim:
                 exchange.responded_s = perf_counter()
             await send(message)
 
-        request_id = request_id_of(scope["headers"])
-        REQUEST_ID.set(request_id)
         always = (*self._headers, (REQUEST_ID_HEADER, request_id.encode()))
         if self._cors is not None:
             always += self._cors.headers(scope)
-        method, template, status = scope["method"], _UNMATCHED, _NO_RESPONSE
+        method, template, status = scope["method"], UNMATCHED, _NO_RESPONSE
         problem: Problem | None = None
         took_s: float | None = None
         try:

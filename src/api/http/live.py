@@ -20,7 +20,7 @@ HEADERS: Final = (
     (b"x-accel-buffering", b"no"),  # nginx would collect events before it sends them
 )
 _RETRY: Final = b"retry: 1000\n\n"
-"""Tells browsers to connect again 1,000 ms after a break."""
+"""Browsers connect again 1,000 ms after a break."""
 
 
 class Opened:

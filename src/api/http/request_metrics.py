@@ -4,11 +4,15 @@ The histogram of prometheus_client takes three locks a value; the event loop is 
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ledger.histogram import SECONDS, Histogram
+
+UNMATCHED: Final = "unmatched"
+"""The route of requests for which there is none."""
 
 
 class RequestMetrics(Collector):

@@ -20,6 +20,7 @@ from litestar.types import Receive, Send
 from api.http.browsers import ANY_ORIGIN
 from api.http.live import Opened
 from api.http.problems import Problem, unavailable
+from api.http.request_metrics import UNMATCHED
 from api.http.requests import GRACE_S, SENT_WITHIN_S, TIMEOUT_MS, Headers, Request, headers_of, response_of
 from api.http.routing import Router
 from api.http.service import Service
@@ -43,7 +44,7 @@ class Sockets:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         began_s = perf_counter()
-        template, status = "unmatched", _OPENED
+        template, status = UNMATCHED, _OPENED
         await receive()  # websocket.connect
         try:
             found = self._router.find(scope["raw_path"].decode("latin-1"))

@@ -7,11 +7,13 @@ Invariants:
    `data.from`, which the rules must allow. Its `balances` are compared, never copied.
 3. Timers fire by the `time_us` of a response: everything due by then happened before it.
 4. Money under way between wallets may arrive at any moment. The books count it as *coming*, from just before the
-transfer is posted until `settle`. Meanwhile cash is between the sure amount and the sure amount plus what is coming.
-Held is always exact, because no other wallet can move it. What the outcome of a period pays is also coming, from just
-before the outcome is posted; the bets of games use cash only. For bonuses and commissions see `flows`. 5. The books
-decide whether a transfer arrives or returns when it is posted, from its receiver. That is right only if the
-receiver's status and `balance_max` do not change while the transfer is under way; `traffic.actions` ensures this.
+   transfer is posted until `settle`. Meanwhile cash is between the sure amount and the sure amount plus what is
+   coming. Held is always exact, because no other wallet can move it. What the outcome of a period pays is also
+   coming, from just before the outcome is posted; the bets of games use cash only. For bonuses and commissions see
+   `flows`.
+5. The books decide whether a transfer arrives or returns when it is posted, from its receiver. That is right only if
+   the receiver's status and `balance_max` do not change while the transfer is under way; `traffic.actions` ensures
+   this.
 
 The books import nothing of the service and do no I/O. They never raise on a wrong response: each response that does
 not fit adds a sentence to `surprises`.

@@ -4,14 +4,16 @@ Invariants:
 
 1. A bonus that a command causes on its own wallet is the next event of the log, in the same append. The books add it
    with the command's response; only a read at exactly the position of the response may lack it
-   (`Wallet.just_granted`). 2. Commissions and the bonuses for invitations go to wallets of other users. The books
-   expect them from just before the command that leads to them is posted; that command must be accepted. Until
-   `settle` a commission is coming, and a bonus is awaited: its amount is known, its place in the log is read later
-   (`grants_read`). 3. What a wallet must stake before a withdrawal depends on the order of its events. So it is
-   unknown while a bonus is awaited. 4. A wallet that was opened with a referral code does nothing until its referrer
-   is read (`referrer_read`). The claims of one gift are posted together, by wallets that do nothing else until all
-   shares are read. So the order in which these follow-ups arrive changes only which wallets get the larger shares. 5.
-   With commissions by the day, a stake belongs to the UTC day of the response that settled it, or, if an outcome
+   (`Wallet.just_granted`).
+2. Commissions and the bonuses for invitations go to wallets of other users. The books expect them from just before
+   the command that leads to them is posted; that command must be accepted. Until `settle` a commission is coming, and
+   a bonus is awaited: its amount is known, its place in the log is read later (`grants_read`).
+3. What a wallet must stake before a withdrawal depends on the order of its events. So it is unknown while a bonus is
+   awaited.
+4. A wallet that was opened with a referral code does nothing until its referrer is read (`referrer_read`). The claims
+   of one gift are posted together, by wallets that do nothing else until all shares are read. So the order in which
+   these follow-ups arrive changes only which wallets get the larger shares.
+5. With commissions by the day, a stake belongs to the UTC day of the response that settled it, or, if an outcome
    settled it, to the day of the books' clock. The commission is coming from `DUE_WITHIN_US` before it is due.
 """
 
@@ -23,7 +25,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from demo.books.rules import LEVELS, NO_RULES, MoneyRules, Rules, reached
-from demo.books.wagering import NO_SEQ
 from demo.books.wallets import ACCEPTED, DAY_US, Awaited, Command, Grant, Reversible, Wallet
 
 DUE_WITHIN_US = 300_000_000
@@ -202,8 +203,9 @@ class Flows:
                 found += self._share_read(wallet, item["grant_id"], item["asset"], item["amount"], seq)
         return found
 
-    def gift_read(self, code: str) -> list[str]:
-        """The gift was read after all its shares: its other claims count as refused."""
+    def shares_read(self, code: str) -> list[str]:
+        """Call this after the grants of all claimants were read. Once as many shares are known as the gift can give,
+        all other claims count as refused."""
         gift = self.gifts[code]
         expected = min(gift.claims, len(gift.shares))
         if gift.granted() < expected:
@@ -253,17 +255,15 @@ class Flows:
         for kind, asset, amount in owed:
             if amount:
                 seq += 1
-                self._granted(wallet, Grant(self._own_id(wallet, kind), asset, amount, seq, None, amount, kind=kind))
+                grant_id = self._own_id(wallet, kind)
+                self._granted(wallet, Grant(grant_id, asset, amount, seq, None, amount, kind=kind))
                 wallet.just_granted[asset] += amount
-                self._reversible(
-                    wallet, asset, f"{body['partition']}:{seq}", seq, f"~{kind}:{wallet.own_grants[kind]}"
-                )
+                self._reversible(wallet, asset, f"{body['partition']}:{seq}", seq, grant_id)
                 self._sums[kind, asset] += amount
 
     def _granted(self, wallet: Wallet, grant: Grant) -> None:
         wallet.grants[grant.grant_id] = grant
-        if grant.seq < NO_SEQ:
-            wallet.wagering_of(grant.asset).add(grant.seq, self.of(grant.asset).wagered(bonus=grant.amount))
+        wallet.wagering_of(grant.asset).add(grant.seq, self.of(grant.asset).wagered(bonus=grant.amount))
 
     @staticmethod
     def _reversible(wallet: Wallet, asset: str, position: str, seq: int, grant_id: str) -> None:
@@ -279,12 +279,11 @@ class Flows:
         if awaited.arrived:
             grant = wallet.grants[awaited.grant_id]
             grant.seq = seq
-            wallet.wagering_of(grant.asset).add(seq, self.of(grant.asset).wagered(bonus=grant.amount))
         else:
-            self._granted(
-                wallet,
-                Grant(awaited.grant_id, awaited.asset, awaited.amount, seq, None, awaited.amount, kind=awaited.kind),
+            grant = Grant(
+                awaited.grant_id, awaited.asset, awaited.amount, seq, None, awaited.amount, kind=awaited.kind
             )
+        self._granted(wallet, grant)
         self._reversible(wallet, awaited.asset, position, seq, awaited.grant_id)
 
     def _share_read(self, wallet: Wallet, grant_id: str, asset: str, amount: int, seq: int) -> list[str]:

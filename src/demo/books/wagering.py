@@ -1,9 +1,9 @@
 """How much a wallet must stake before a withdrawal, from the events of one asset in the order of the log. No I/O.
 
 A deposit or a bonus adds to what is required. Once enough was staked, the next addition begins a new window, in which
-nothing is staked yet. A bet or an addition counts no longer when it is cancelled or reversed. Those of an earlier
-window change what was staked there beyond what was required; where a cancelled stake was needed, as much must be
-staked again.
+nothing is staked yet. A bet or an addition counts no longer when it is cancelled or reversed. If it is of an earlier
+window, it changes the surplus: what was staked in earlier windows beyond what was required. The part of a cancelled
+stake that is larger than the surplus must be staked again in the current window.
 """
 
 from __future__ import annotations

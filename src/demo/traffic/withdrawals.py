@@ -51,14 +51,15 @@ class Withdrawals(Actions):
         return Post(tuple(planned), actor=self.rng.choice(OPERATORS))
 
     def sure_deposit(self, player: Player) -> Post:
-        """Before two sure withdrawals: enough cash for both, and for the stakes that the wagering asks for."""
+        """A deposit that is enough for two withdrawals and for the stakes that are still required."""
         window = self._wallet(player).wagering_of(player.asset).now()
         remaining = 0 if window is None else window.remaining
         amount = max(10 * self._least(player), remaining)
         return Post((self._plan(player, "deposit", **self._order(player.asset, amount)),))
 
     def play_through(self, player: Player) -> Post | None:
-        """A bet of what the wagering still asks for, which pays its stake back; None if it asks for nothing."""
+        """A bet of the amount that must still be staked, settled with its stake as payout. None if no stake is
+        required, or there is no cash."""
         wallet, asset = self._wallet(player), player.asset
         window = wallet.wagering_of(asset).now()
         if window is None or not window.remaining or wallet.cash[asset] < 1:
