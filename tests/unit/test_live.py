@@ -17,8 +17,11 @@ from ledger.core.games.periods import name_of
 from projections.live import hub as hub_module
 from projections.live import topics
 from projections.live.feed import DROPPED, HEARTBEAT, QUEUE_MAX, Feed, Message
-from projections.live.hub import HEARTBEAT_S, SLOW, STATE_EVERY_S, Hub, HubClosed, TooManyFeeds, UnknownId
+from projections.live.hub import HEARTBEAT_S, REFUSED, SLOW, STATE_EVERY_S, Hub, HubClosed, TooManyFeeds, UnknownId
 from projections.live.port import Gap
+from projections.models import periods
+from projections.storage.port import Difference, ReadModel
+from projections.tables.queries import Query, Rows
 from unit.api_in_memory import InMemoryApi
 from unit.given import (
     NOON,
@@ -238,6 +241,56 @@ async def test_a_distribution_is_sent_at_most_twice_a_second(api: InMemoryApi) -
             await asyncio.sleep(0.01)
     assert len(messages) == len(times_s), "two at once"
     assert all(after - before >= STATE_EVERY_S for before, after in pairwise(times_s))
+
+
+class HeldModel:
+    """A read model that holds each read of a distribution back, after it was made, until ``go`` is set."""
+
+    def __init__(self, model: ReadModel) -> None:
+        self._model = model
+        self.held, self.go = asyncio.Event(), asyncio.Event()
+
+    async def fetch(self, queries: Sequence[Query], *, quick: bool = False) -> list[Rows]:
+        rows = await self._model.fetch(queries, quick=quick)
+        if any(query.builder is periods.distribution_statement for query in queries):
+            self.held.set()
+            await self.go.wait()
+        return rows
+
+    async def close(self) -> None:
+        await self._model.close()
+
+
+async def test_a_bet_that_becomes_known_while_the_distribution_is_read_is_sent_too(api: InMemoryApi) -> None:
+    game = "wingo_10m"  # so long that the end of the period does not send it
+    feed = opened(api, game=game)
+    await got(api, feed)
+    api.hub._model = model = HeldModel(api.model)
+    await api.world.given(place_bet(10, "b1", game=game, period=PERIOD, selection="red"))
+    await api.fold()
+    await model.held.wait()
+    last = await api.world.accepted(place_bet(10, "b2", game=game, period=PERIOD, selection="red"))
+    await api.fold()
+    async with asyncio.timeout(60):
+        while api.hub._announced.get(0, 0) < last.position.seq:  # noqa: ASYNC110 - the hub sends no event
+            await asyncio.sleep(0.01)
+        model.go.set()
+        numbers = []
+        while 2 not in numbers:
+            for message in await feed.waiting():
+                numbers += [item["bets"] for item in json.loads(message.data or b"{}").get("distribution", ())]
+
+
+async def test_where_wrong_rows_are_refused_a_feed_of_games_is_dropped_too(api: InMemoryApi) -> None:
+    feed = opened(api, game=GAME)
+    await got(api, feed)
+    api.reads.suspects.refuse = True
+    await api.differ(0, Difference(0, f"game:{GAME}", "period", f'["{GAME}","{PERIOD}",""]', "result", "7", "8"))
+    await api.world.given(place_bet(10, "b1", game=GAME, period=PERIOD, selection="red"))
+    await api.fold()
+    async with asyncio.timeout(60):
+        (message,) = await feed.waiting()
+    assert (message.name, json.loads(message.data)) == (DROPPED, {"reason": REFUSED})
 
 
 async def test_a_feed_gets_nothing_of_other_users_and_games(api: InMemoryApi) -> None:

@@ -121,24 +121,28 @@ class Feed:
         if not self.started.done():
             self.started.set_result(None)
 
-    def take(self, key: str, after_seq: int, reading: Reading, *, with_state: bool, now_s: float) -> None:
+    def take(self, key: str, after_seq: int, reading: Reading, *, with_state: bool, now_s: float) -> bool:
         """Add what the client lacks of the topic ``key``. ``after_seq``: the reading has the events after this seq.
-        ``with_state``: also add the state, if it differs from the one that the client has."""
+        ``with_state``: also add the state, if it differs from the one that the client has. Returns False if the
+        state must be read again for this feed, because it cannot follow the events that the client has."""
         cursor = self.cursors[key]
         if cursor.seq < after_seq:
-            return  # the reading began before this feed was opened, or while it was full: the next one is for it
+            return (
+                False  # the reading began before this feed was opened, or while it was full: the next one is for it
+            )
         if reading.seq < cursor.seq:
-            return  # the client got this already, from a node whose tables are ahead of these
+            return False  # the client got this already, from a node whose tables are ahead of these
         for event in reading.events:
             if event.seq > cursor.seq:
                 if self._is_full(now_s):
-                    return
+                    return True  # when there is room, all its topics are read
                 cursor = self._add_event(key, event, now_s)
         self.cursors[key] = cursor._replace(seq=reading.seq)
         if with_state and reading.state is not None and reading.state.digest != cursor.digest:
             if self._is_full(now_s):
-                return
+                return True
             self._add_state(key, reading.state, now_s)
+        return reading.is_whole
 
     def drop(self, reason: str) -> None:
         """End the feed. The client gets the reason; the waiting messages are discarded, because the client can

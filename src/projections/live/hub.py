@@ -96,7 +96,8 @@ class _Subject:
         self.state_s = float("-inf")
         """When the state was last read, by the hub's clock. Games only."""
         self.state_due_s: float | None = None
-        """When the state must be read next, by the hub's clock. Games only."""
+        """When the state must be read next, by the hub's clock; None while it is being read and nothing has changed
+        since. Games only."""
         self.quarantined = False
 
 
@@ -342,11 +343,19 @@ class Hub:
             asked.append((subject, after, due))
         for key in keys:
             self._dirty.pop(key, None)
+        if not subjects:
+            return
+        for subject, _, due in asked:
+            if due:
+                subject.state_due_s = None
         try:
             readings = await self._fetch([(subject.topic, after, due) for subject, after, due in asked])
         except BaseException:
             for key in keys:
                 self._dirty[key] = None
+            for subject, _, due in asked:
+                if due:
+                    subject.state_due_s = now_s
             self._beginning += beginning
             raise
         self._deliver(asked, readings, beginning)
@@ -391,14 +400,17 @@ class Hub:
         for (subject, after, due), reading in zip(asked, readings, strict=True):
             key = subject.topic.key
             found[key] = reading
+            if self._subjects.get(key) is not subject:
+                continue  # its last feed was removed meanwhile
             is_game = isinstance(subject.topic, GameTopic)
+            all_took = True
             for feed in list(subject.feeds):
                 if reading.refused:
                     self._drop(feed, REFUSED)
                 elif feed.cursors and not feed.dropped and feed.full_since_s is None:
-                    feed.take(key, after, reading, with_state=due or not is_game, now_s=now_s)
+                    all_took &= feed.take(key, after, reading, with_state=due or not is_game, now_s=now_s)
             if due:
-                self._state_was_read(subject, now_s)
+                self._state_was_read(subject, now_s, again=not all_took)
             if subject.state_due_s is not None:
                 self._mark_later(key, subject.state_due_s)
             subject.quarantined = reading.quarantined
@@ -410,13 +422,18 @@ class Hub:
             if feed in self.feeds and not feed.dropped:
                 feed.begin([found[topic.key] for topic in feed.topics], now_s)
 
-    def _state_was_read(self, subject: _Subject, now_s: float) -> None:
+    def _state_was_read(self, subject: _Subject, now_s: float, *, again: bool) -> None:
+        """Set when the state must be read next. ``again``: a feed could not take it. ``state_due_s`` is not None if
+        the state has changed while it was read."""
         assert isinstance(subject.topic, GameTopic)
         subject.state_s = now_s
         now_us = self._reads.now_us()
-        subject.state_due_s = max(
-            now_s + (subject.topic.changes_at_us(now_us) - now_us) / 1_000_000, now_s + STATE_EVERY_S
-        )
+        due_s = now_s + (subject.topic.changes_at_us(now_us) - now_us) / 1_000_000
+        if again:
+            due_s = now_s
+        elif subject.state_due_s is not None:
+            due_s = min(due_s, subject.state_due_s)
+        subject.state_due_s = max(due_s, now_s + STATE_EVERY_S)
 
     # --- tending ---------------------------------------------------------------------------------------------------
 

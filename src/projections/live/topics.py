@@ -173,7 +173,8 @@ class GameTopic:
         is_whole = len(outcomes) < EVENTS_MAX
         state = await self._state(of_state) if of_state and is_whole else None
         seq = user.seq if is_whole else min(user.seq, outcomes[-1][-1])
-        return Reading(seq, events, is_whole, user.seq, state, user.quarantined_at_us is not None)
+        refused = self._reads.suspects.refuse and self._reads.are_periods_suspect()
+        return Reading(seq, events, is_whole, user.seq, state, user.quarantined_at_us is not None, refused)
 
     async def _state(self, rows: Sequence[Rows]) -> State | None:
         found = await self._reads.found_of_period(self.game, self._period, rows)

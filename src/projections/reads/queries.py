@@ -318,8 +318,12 @@ class Reads:
         return self._clock()
 
     def _of_periods(self, document: Struct | None, status: AllStatus) -> Found:
-        suspect = any(self.suspects.has_table(kind.table) for kind in periods.MODEL.rows)
-        return Found(document, "period_not_found", status.seqs, True, self._age_ms(status.oldest_us), suspect)
+        age_ms = self._age_ms(status.oldest_us)
+        return Found(document, "period_not_found", status.seqs, True, age_ms, self.are_periods_suspect())
+
+    def are_periods_suspect(self) -> bool:
+        """Whether rows of periods, of any game, are known to differ from the log."""
+        return any(self.suspects.has_table(kind.table) for kind in periods.MODEL.rows)
 
     async def orders(self, filters: Filters, limit: int, cursor: str | None) -> Found:
         """All users' orders, or one user's. ``filters``: some of user_id, kind, status; of a kind and a status that
