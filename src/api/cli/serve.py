@@ -29,7 +29,7 @@ from api.composition.container import Children, make_container
 from api.composition.network import SECRET_LENGTH_MIN, Address
 from api.composition.settings import FEEDS_MAX, SQLITE, Settings
 from ledger import background
-from ledger.core.games.edges import exceeded_edges, log_lines
+from ledger.core.games.edges import log_lines
 from ledger.errors import LedgerError
 from ledger.node.node import Node
 from ledger.sqlite.folder import EVENTS, STATE
@@ -96,7 +96,7 @@ async def _serve(settings: Settings) -> None:
             _log.info("created a new ledger in %s", settings.data.resolve())
         if settings.cluster_secret is not None and len(settings.cluster_secret) < SECRET_LENGTH_MIN:
             _log.warning("STAKELOG_CLUSTER_SECRET can be guessed: `openssl rand -hex 32` makes a better one")
-        for line in log_lines(exceeded_edges(settings.games, settings.money, settings.assets)):
+        for line in log_lines(apps.public.service.edges):
             _log.warning("%s", line)
         share = _share_of_connections()
         apps.public.service.hub.bound(int(FEEDS_MAX * share))

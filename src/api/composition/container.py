@@ -128,11 +128,14 @@ class Local(Provider):
         return ReadDurations(Histogram(SECONDS))
 
     @provide
+    def timed_model(self, model: ReadModel, durations: ReadDurations, settings: Settings) -> TimedReads:
+        return TimedReads(model, settings.slow_query_ms / 1_000 or inf, durations)
+
+    @provide
     async def reads(
-        self, model: ReadModel, durations: ReadDurations, log_view: LogView, clock: Clock, settings: Settings
+        self, model: TimedReads, log_view: LogView, clock: Clock, settings: Settings
     ) -> AsyncIterator[Reads]:
-        limit_s = settings.slow_query_ms / 1_000 or inf
-        reads = _reads_of(TimedReads(model, limit_s, durations), log_view, clock, settings)
+        reads = _reads_of(model, log_view, clock, settings)
         reads.suspects.refuse = settings.refuse_suspect
         reads.suspects.start()
         yield reads
@@ -141,10 +144,12 @@ class Local(Provider):
             await reads.close_cache()
 
     @provide
-    async def hub(self, settings: Settings, model: ReadModel, reads: Reads, log_view: LogView) -> AsyncIterator[Hub]:
+    async def hub(
+        self, settings: Settings, model: ReadModel, timed: TimedReads, reads: Reads, log_view: LogView
+    ) -> AsyncIterator[Hub]:
         async with _listen(settings, model, log_view) as listen:
             hub = Hub(
-                model,
+                timed,
                 reads,
                 body_of,
                 listen,

@@ -182,20 +182,11 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         assets = parse_assets(environment.get("STAKELOG_ASSETS", DEFAULT_ASSETS))
     except ValueError as error:
         raise SettingsError(f"STAKELOG_ASSETS: {error}") from None
-    auth = environment.get("STAKELOG_AUTH", "on")
-    if auth not in ("on", "off"):
-        raise SettingsError(f"STAKELOG_AUTH={auth}: on or off")
-    create = environment.get("STAKELOG_CREATE", "if-missing")
-    if create not in ("if-missing", "never"):
-        raise SettingsError(f"STAKELOG_CREATE={create}: if-missing or never")
-    suspect_reads = environment.get("STAKELOG_SUSPECT_READS", "mark")
-    if suspect_reads not in ("mark", "refuse"):
-        raise SettingsError(f"STAKELOG_SUSPECT_READS={suspect_reads}: mark or refuse")
-    if (log_format := environment.get("STAKELOG_LOG_FORMAT", "text")) not in ("text", "json"):
-        raise SettingsError(f"STAKELOG_LOG_FORMAT={log_format}: text or json")
-    access_log = environment.get("STAKELOG_ACCESS_LOG", "off")
-    if access_log not in ("on", "off"):
-        raise SettingsError(f"STAKELOG_ACCESS_LOG={access_log}: on or off")
+    auth = _one_of(environment, "STAKELOG_AUTH", ("on", "off"), "on")
+    create = _one_of(environment, "STAKELOG_CREATE", ("if-missing", "never"), "if-missing")
+    suspect_reads = _one_of(environment, "STAKELOG_SUSPECT_READS", ("mark", "refuse"), "mark")
+    _one_of(environment, "STAKELOG_LOG_FORMAT", ("text", "json"), "text")  # read before the settings, by ``cli.logs``
+    access_log = _one_of(environment, "STAKELOG_ACCESS_LOG", ("on", "off"), "off")
     rules = _rules(environment, assets)
     internal, tls = _parsed(environment, "STAKELOG_INTERNAL", parse_address), _tls(environment)
     scheme = "http" if tls is None or internal is not None else "https"
@@ -512,6 +503,13 @@ def _refuse_unsafe_internal(settings: Settings) -> None:
             f"no other node can connect to {settings.advertise}: set STAKELOG_ADVERTISE to where they reach this "
             f"one, as http://10.0.0.7:{internal.port}"
         )
+
+
+def _one_of(environment: Mapping[str, str], name: str, words: tuple[str, str], default: str) -> str:
+    text = environment.get(name, default)
+    if text not in words:
+        raise SettingsError(f"{name}={text}: {' or '.join(words)}")
+    return text
 
 
 def _integer(environment: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

@@ -21,14 +21,14 @@ async def get_games(service: Service, request: Request[Any, Any]) -> Response:
 
 async def get_periods(service: Service, request: Request[OfGame, PageQuery]) -> Response:
     query, reads = request.query, service.reads
-    game = _game_of(service, request.path.game)
+    game = game_of(service, request.path.game)
     found = await read_until_visible(request, reads, None, lambda: reads.periods(game, query.limit, query.cursor))
     return json_response(request, body_of(found))
 
 
 async def get_period(service: Service, request: Request[OfPeriod, ReadQuery]) -> Response:
     path, reads = request.path, service.reads
-    game = _game_of(service, path.game)
+    game = game_of(service, path.game)
     if game is not None and span_of(game, path.period) is None:
         detail = (
             f"a period of {path.game} is named by its start in UTC, as YYYYMMDDTHHMMSSZ, and starts at a multiple of "
@@ -69,7 +69,7 @@ async def get_cohorts(service: Service, request: Request[Any, CohortsQuery]) -> 
     return json_response(request, body_of(found))
 
 
-def _game_of(service: Service, name: str) -> Game | None:
+def game_of(service: Service, name: str) -> Game | None:
     """The game of that name; None for ``external``, which has no periods here. Raises NotThere."""
     game = service.node.rules.games.get(name)
     if game is None and name != EXTERNAL_GAME:

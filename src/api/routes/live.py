@@ -3,13 +3,13 @@
 from typing import Any, Final
 
 from api.http.live import HEADERS, MEDIA_TYPE, EventStream
-from api.http.problems import NotThere, Problem
+from api.http.problems import Problem
 from api.http.requests import Request, Response, headers_of
 from api.http.routing import AnyRoute, Body, Route
 from api.http.service import Service
 from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, OPERATOR, PLAYER, Identity
+from api.routes.games import game_of
 from api.routes.parameters import LiveQuery
-from ledger.core.games.rules import EXTERNAL_GAME, Game
 from projections.live.feed import Feed
 from projections.live.hub import HubClosed, TooManyFeeds, UnknownId
 
@@ -24,7 +24,7 @@ async def open_feed(service: Service, request: Request[Any, LiveQuery]) -> Feed:
     identity = request.identity
     user_ids = request.query.user_id or _own(identity, request.query)
     names = dict.fromkeys(request.query.game)
-    games = [_game_of(service, name) for name in names if name != EXTERNAL_GAME]  # it has no periods here
+    games = [game for name in names if (game := game_of(service, name)) is not None]
     if not user_ids and not names:
         raise Problem("malformed_request", "name a user_id or a game", field="user_id")
     # A browser that connects again repeats the first query, and adds the header: the header is newer.
@@ -68,13 +68,6 @@ async def get_socket(_service: Service, _request: Request[Any, LiveQuery]) -> Re
 def _own(identity: Identity, query: LiveQuery) -> list[str]:
     """The users of a feed whose request names none: for a player who names no game either, their own user."""
     return [identity.user_id] if identity.user_id is not None and not query.game else []
-
-
-def _game_of(service: Service, name: str) -> Game:
-    game = service.node.rules.games.get(name)
-    if game is None:
-        raise NotThere("game_not_found", f"there is no game {name}; GET /v1/games lists them")
-    return game
 
 
 def _payers(identity: Identity, user_ids: list[str]) -> list[str]:
