@@ -11,6 +11,7 @@ Invariants:
 (4) Memory grows with the open bets, with the periods and their selections, and with the hours, of all partitions.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import zip_longest
 from typing import Any, Final, NamedTuple
@@ -169,6 +170,8 @@ class GameReads(AllPartitions[_OfPartition]):
         """The items of the house whose expected edge was not compared, because a pay table is not known here."""
         self.not_compared = ""
         """Why the rest was not compared; "" if all was."""
+        self._named: tuple[str, list[int], list[str]] = ("", [], [])
+        """The last result of ``_names``: its game, the ends of the partitions then, and the names."""
 
     def compare(self, reads: Reads) -> Iterator[Difference]:
         """Yield what differs in each attempt. Raises UnknownRecord, and what ``reads`` raises."""
@@ -187,13 +190,17 @@ class GameReads(AllPartitions[_OfPartition]):
                 self.games_unknown.append(game)
                 continue
             yield from self.differs_each_time(lambda: self._list(reads, game))  # noqa: B023 - it is called at once
-            for period in self._names(game):
+            for period in reversed(self._names(game)):
                 self.periods += 1
                 yield from self.differs_each_time(lambda: self._one(reads, game, period))  # noqa: B023 - as above
 
     def _names(self, game: str) -> list[str]:
-        """The periods with an event, the latest first."""
-        return sorted({period for part in self._parts for period in part.periods.get(game, ())}, reverse=True)
+        """The periods with an event, the earliest first. Kept until further events are read: each page needs them."""
+        ends = [part.end for part in self._parts]
+        if self._named[:2] != (game, ends):
+            names = sorted({period for part in self._parts for period in part.periods.get(game, ())})
+            self._named = game, ends, names
+        return self._named[2]
 
     def _list(self, reads: Reads, game: str) -> list[Difference]:
         read, cursor, last = f"games/{game}/periods", None, "~"
@@ -207,8 +214,10 @@ class GameReads(AllPartitions[_OfPartition]):
                 names = [item["period"] for item in items]
             except (KeyError, TypeError) as error:
                 return [difference_of(read, "", place, "items and next_cursor", f"a page without {error}")]
-            rest = [name for name in self._names(game) if name < last]
-            expected = rest if cursor is None else rest[: len(names)]
+            known = self._names(game)
+            below = bisect_left(known, last)
+            first = 0 if cursor is None else max(below - len(names), 0)
+            expected = known[first:below][::-1]
             if names != expected or (cursor is not None and not names):
                 return [_first_unequal(read, "items", place, expected, names)]
             for item, name in zip(items, names, strict=True):
