@@ -134,8 +134,13 @@ async def test_without_a_cookie_the_page_learns_that_it_must_log_in(world: World
     answer = await world.session("/refresh")
     assert answer.status == 200
     assert answer.json() | {"assets": {}} == {
-        **{"login": True, "access_token": None, "expires_in": None, "client_id": None, "role": None},
-        **{"may_post": [], "assets": {}},
+        "login": True,
+        "access_token": None,
+        "expires_in": None,
+        "client_id": None,
+        "role": None,
+        "may_post": [],
+        "assets": {},
     }
 
 
