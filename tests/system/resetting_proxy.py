@@ -54,14 +54,17 @@ class ResettingProxy:
         return self.frozen - frozen
 
     async def _reset_one(self) -> None:
-        while not (open_pairs := [pair for pair in self._pairs if not any(end.is_closing() for end in pair)]):
-            await asyncio.sleep(0.005)  # connections are made by other processes
-        pair = self._chance.choice(sorted(open_pairs, key=id))
+        while not (pairs := self._open_pairs()):  # noqa: ASYNC110 - connections are made by other processes
+            await asyncio.sleep(0.005)
+        pair = self._chance.choice(pairs)
         for writer in pair:
             connection: socket.socket = writer.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
         self.resets += 1
+
+    def _open_pairs(self) -> list[tuple[asyncio.StreamWriter, asyncio.StreamWriter]]:
+        return sorted((pair for pair in self._pairs if not any(end.is_closing() for end in pair)), key=id)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -103,7 +106,7 @@ class ResettingProxy:
 
     async def _end(self) -> None:
         assert self._server is not None
-        # asyncio forgets to close a connection that it accepts in the same turn of the loop in which a server is closed.
+        # asyncio forgets to close a connection that it accepts in the turn of the loop in which a server is closed.
         for listening in self._server.sockets:
             self._loop.remove_reader(listening.fileno())
         for _ in range(3):
