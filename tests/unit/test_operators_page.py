@@ -133,7 +133,7 @@ async def test_the_cookie_renews_the_token_and_each_cookie_once(world: World) ->
 async def test_without_a_cookie_the_page_learns_that_it_must_log_in(world: World) -> None:
     answer = await world.session("/refresh")
     assert answer.status == 200
-    assert answer.json() | {"assets": {}} == {
+    assert answer.json() | {"assets": {}, "time_us": 0} == {
         "login": True,
         "access_token": None,
         "expires_in": None,
@@ -141,6 +141,7 @@ async def test_without_a_cookie_the_page_learns_that_it_must_log_in(world: World
         "role": None,
         "may_post": [],
         "assets": {},
+        "time_us": 0,
     }
 
 
