@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from deploy.local.install import find
 from pages import NOT_RUN, ROOT, TESTED_BY, blocks, pages
