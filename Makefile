@@ -14,7 +14,7 @@ QUICK ?=
 # Images for containers like to set it; then each of the hundreds of processes that the tests start compiles all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run up down demo test coverage check fuzz format bench bench-distributed schemas lock clean
+.PHONY: help page setup run up down demo test coverage check fuzz format bench bench-distributed schemas lock clean
 
 help: ## show these lines
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 26
@@ -83,6 +83,12 @@ bench-distributed: setup ## measure three nodes on real servers, started for it 
 
 schemas: setup ## write the schemas, the API's document, docs/commands.md and docs/roles.md from the code
 	@$(BIN)/python -m schemas.generate
+
+page: ## build the operator's page from src/api/page/source (needs npm); FOLDER=…: somewhere else
+	@mkdir -p build/page
+	@cp src/api/page/source/package.json src/api/page/source/package-lock.json build/page/
+	@npm ci --prefix build/page --ignore-scripts --no-audit --no-fund --loglevel=error
+	@NODE_PATH=$(CURDIR)/build/page/node_modules node src/api/page/source/build.cjs $(or $(FOLDER),src/api/page/built)
 
 lock: setup ## write the lock file with the newest versions that pyproject.toml allows
 	@$(BIN)/pip-compile --quiet --upgrade --extra dev --extra parquet --generate-hashes --strip-extras --allow-unsafe \

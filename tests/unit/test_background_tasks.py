@@ -31,7 +31,16 @@ TASKS: Final = {
     },
     "keep": {
         *("live-feeds", "live-feeds-changes", "live-feeds-tend"),
-        *("child-", "copies-of-seals", "follow-ups", "follow-ups-", "forwarding-retry", "loop-delay", "rate-limits"),
+        *(
+            "child-",
+            "copies-of-seals",
+            "follow-ups",
+            "follow-ups-",
+            "forwarding-retry",
+            "loop-delay",
+            "samples",
+            "rate-limits",
+        ),
         *("revocations", "seals", "signing-keys", "snapshots", "standby-follow-ups", "suspect-reads", "tls-reload"),
         "unsettled",
     },

@@ -12,6 +12,7 @@ from api.http.gate import AnyGate, Gate, OpenGate
 from api.http.limiter import Limiter
 from api.http.metrics import Metrics, ReadModelGauges
 from api.http.routing import Router
+from api.http.samples import Samples
 from api.http.service import Service
 from api.http.sockets import Sockets
 from api.identity.keys import Keys
@@ -84,7 +85,10 @@ def build_applications(
     )
     edges = exceeded_edges(node.rules.games, node.rules.money, node.assets)
     peers = PeerHandler(node)
-    service = Service(node, reads, log, address, metrics, peers, seals, gate, login, limiter, hub, keys, edges)
+    samples = Samples(metrics)
+    service = Service(
+        node, reads, log, address, metrics, samples, peers, seals, gate, login, limiter, hub, keys, edges
+    )
     routes = [route for route in ROUTES if not listening.internal or route.path != _METRICS]
     cors = Cors(listening.origins) if listening.origins else None
     router, headers = Router(routes), WITH_TLS if listening.tls else SECURITY
