@@ -55,7 +55,7 @@ TASKS: Final = {
             "pool-clear",
             "redis-calls",
         ),
-        *("retire-", "standby-", "writer-"),
+        *("retire-", "standby-", "verification", "writer-"),
     },
 }
 """Function of ``ledger.background`` → the names of its tasks, or what their names begin with."""

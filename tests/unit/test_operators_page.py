@@ -133,7 +133,7 @@ async def test_the_cookie_renews_the_token_and_each_cookie_once(world: World) ->
 async def test_without_a_cookie_the_page_learns_that_it_must_log_in(world: World) -> None:
     answer = await world.session("/refresh")
     assert answer.status == 200
-    assert answer.json() | {"assets": {}} == {
+    assert answer.json() | {"assets": {}, "time_us": 0} == {
         "login": True,
         "access_token": None,
         "expires_in": None,
@@ -141,6 +141,7 @@ async def test_without_a_cookie_the_page_learns_that_it_must_log_in(world: World
         "role": None,
         "may_post": [],
         "assets": {},
+        "time_us": 0,
     }
 
 
@@ -244,3 +245,26 @@ async def test_alarms_name_what_an_operator_must_look_at(tmp_path: Path) -> None
         await service.samples.take()
         texts = [alarm["text"] for alarm in (await api.get("/admin/now")).json()["nodes"][0]["alarms"]]
         assert texts == ["follower does not run", "check does not run"], "the processes are not started here"
+
+
+# --- verification --------------------------------------------------------------------------------------------------
+
+
+async def test_a_log_that_is_not_in_a_folder_cannot_be_verified_from_the_page(tmp_path: Path) -> None:
+    async with InMemoryApi(tmp_path, 1) as api:
+        assert (await api.get("/admin/verification")).json()["possible"] is False
+        assert (await api.ask("POST", "/admin/verification")).status == 404
+
+
+async def test_a_verification_runs_beside_the_service_and_says_what_it_found(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    async with InMemoryApi(tmp_path, 1, log_folder=tmp_path / "empty") as api:
+        begun = await api.ask("POST", "/admin/verification")
+        again = await api.ask("POST", "/admin/verification")
+        assert (begun.status, begun.json()["status"]) == (202, "running")
+        assert again.json()["began_at_us"] == begun.json()["began_at_us"], "one runs at a time"
+        while (state := (await api.get("/admin/verification")).json())["status"] == "running":  # noqa: ASYNC110 - as the page does
+            await asyncio.sleep(0.02)
+        assert state["status"] == "failed"
+        assert state["lines"][0].startswith("there is no event log in")
+        assert state["by"] == "local"

@@ -110,6 +110,7 @@ async def _serve(settings: Settings) -> None:
         try:
             await _serve_node(settings, node, children, listeners, stop)
         finally:
+            await apps.public.service.verification.stop()
             await samples.stop()
             await loop_delay.stop()
     finally:

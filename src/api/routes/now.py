@@ -1,4 +1,7 @@
-"""``/admin/now``: the last hour, the nodes, and what an operator should look at now."""
+"""``/admin/now``: the last hour, the nodes, and what an operator should look at now.
+
+``/admin/verification``: verify the log now.
+"""
 
 from collections.abc import Sequence
 from time import time_ns
@@ -8,6 +11,7 @@ from msgspec import Meta, Struct
 
 from api.http.bodies import encode
 from api.http.compression import json_response
+from api.http.problems import Problem
 from api.http.requests import NO_STORE, Request, Response
 from api.http.samples import HouseSample, Sample
 from api.http.service import Service
@@ -62,6 +66,17 @@ async def get_now(service: Service, request: Request[Any, NowQuery]) -> Response
     house = [sample for sample in service.samples.house if sample.time_us > since_us]
     now = Now(time_ns() // 1_000, SECONDS, [node_now(service, since_us)], house)
     return json_response(request, encode(now), NO_STORE)
+
+
+async def get_verification(service: Service, _request: Request[Any, Any]) -> Response:
+    return Response(encode(service.verification.state), headers=NO_STORE)
+
+
+async def post_verification(service: Service, request: Request[Any, Any]) -> Response:
+    """Begin a verification, unless one is running."""
+    if not service.verification.start(request.identity.client_id):
+        raise Problem("not_found", "the log is not in a folder of this node: stakelog audit verify --url verifies it")
+    return Response(encode(service.verification.state), 202, NO_STORE)
 
 
 def node_now(service: Service, since_us: int) -> NodeNow:

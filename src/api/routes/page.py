@@ -11,6 +11,7 @@ Invariants:
 """
 
 from http import HTTPStatus
+from time import time_ns
 from typing import Any, Final
 
 from msgspec import Struct
@@ -60,6 +61,8 @@ class Session(Struct, frozen=True):
     """Types of commands."""
     assets: dict[str, int]
     """Their exponents."""
+    time_us: int
+    """The service's clock, for countdowns."""
 
 
 async def get_page(_service: Service, request: Request[Any, Any]) -> Response:
@@ -136,6 +139,7 @@ def _response(service: Service, identity: Identity | None, access_token: str | N
         None if identity is None else identity.role,
         [] if identity is None else _may_post(identity),
         dict(service.node.assets),
+        time_ns() // 1_000,
     )
     return Response(encode(session), headers=(*TOKENS_NOT_KEPT, *headers))
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from api.http.identity_bodies import LoginBody
 from api.http.routing import AnyRoute, Body, Route
-from api.routes.now import NowQuery, get_now
+from api.routes.now import NowQuery, get_now, get_verification, post_verification
 from api.routes.page import (
     SESSION,
     USERS_OF_THE_PAGE,
@@ -15,6 +15,8 @@ from api.routes.page import (
     post_session_logout,
     post_session_refresh,
 )
+
+VERIFICATION: Final = "/admin/verification"
 
 PAGE_ROUTES: Final[tuple[AnyRoute, ...]] = (
     Route(method="GET", path="/admin", handler=get_page),
@@ -28,4 +30,6 @@ PAGE_ROUTES: Final[tuple[AnyRoute, ...]] = (
     Route(method="POST", path=f"{SESSION}/refresh", handler=post_session_refresh),
     Route(method="POST", path=f"{SESSION}/logout", handler=post_session_logout),
     Route(method="GET", path="/admin/now", handler=get_now, query=NowQuery, roles=USERS_OF_THE_PAGE),
+    Route(method="GET", path=VERIFICATION, handler=get_verification, roles=USERS_OF_THE_PAGE),
+    Route(method="POST", path=VERIFICATION, handler=post_verification, roles=USERS_OF_THE_PAGE),
 )

@@ -3,6 +3,7 @@
 
 let session = null; // the service's answer: { login, access_token, client_id, role, may_post, assets }
 let renewAt = 0;
+let offsetMs = 0; // how far this machine's clock is behind the service's
 const listeners = new Set();
 
 /** A response that is a problem (RFC 9457). */
@@ -30,6 +31,8 @@ export class Lost extends Error {
 }
 
 export const current = () => session;
+/** The service's time, in microseconds. */
+export const nowUs = () => Math.round((Date.now() + offsetMs) * 1000);
 export const mayPost = (type) => session.may_post.includes(type);
 export const isRole = (...roles) => session.role === null || roles.includes(session.role);
 
@@ -81,6 +84,7 @@ function ask(path, body) {
 
 function accept(found) {
   session = found;
+  if (found.time_us) offsetMs = found.time_us / 1000 - Date.now();
   renewAt = found.expires_in === null ? 0 : Date.now() + (found.expires_in - 60) * 1000;
   for (const listener of listeners) listener();
 }
@@ -105,7 +109,7 @@ export async function logIn(client_id, client_secret) {
 
 export async function logOut() {
   await alone(() => ask("/logout"));
-  accept({ ...session, access_token: null, client_id: null, role: null, may_post: [] });
+  accept({ ...session, time_us: null, access_token: null, client_id: null, role: null, may_post: [] });
 }
 
 /** The access token, renewed if it ends soon. Null: login is off. */
