@@ -83,7 +83,7 @@ bench-distributed: setup ## measure three nodes on real servers, started for it 
 	@$(PYTHON) -m deploy.local with kafka postgresql mariadb redis -- \
 		$(BIN)/stakelog bench --distributed $(if $(QUICK),--quick)
 
-schemas: setup ## write the schemas, the API's document, docs/commands.md and docs/roles.md from the code
+schemas: setup ## write the schemas, the API's document, and the reference pages of docs from the code
 	@$(BIN)/python -m schemas.generate
 
 docs: $(DOCS)/.set-up ## build the documentation site in build/site; a warning is an error
