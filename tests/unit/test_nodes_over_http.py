@@ -93,15 +93,15 @@ async def test_the_operators_page_gets_the_last_hour_of_each_node(cluster: Clust
         asked.append((address, since_us))
         if address == "c":
             raise PeerUnreachable("there is no connection")
-        return (await http.ask("GET", f"/internal/v1/now?since_us={since_us}", app=http.inside)).body
+        return (await api_client.ask("GET", f"/internal/v1/now?since_us={since_us}", app=api_client.inside)).body
 
     await cluster.node("b")
     await cluster.node("c")
-    async with http_through(None, cluster, tmp_path, internal=True, ask_node=ask_node) as http:
+    async with http_through(None, cluster, tmp_path, internal=True, ask_node=ask_node) as api_client:
         await cluster.give(a={0, 1}, b={2}, c={3})
         await cluster.settled()
-        await http.app.service.samples.take()
-        here, b, c = (await http.get("/admin/now?since_us=7")).json()["nodes"]
+        await api_client.app.service.samples.take()
+        here, b, c = (await api_client.get("/admin/now?since_us=7")).json()["nodes"]
     assert asked == [("b", 7), ("c", 7)]
     assert (here["address"], b["address"], c["address"]) == (HERE, "b", "c")
     assert b["samples"] == here["samples"] != []
