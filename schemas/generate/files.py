@@ -33,6 +33,7 @@ from schemas.generate.client_code import CLIENT_FILES, client_code
 from schemas.generate.client_code import FOLDER as CLIENT
 from schemas.generate.commands_page import commands_page
 from schemas.generate.document import document
+from schemas.generate.documentation_page import documentation_page
 from schemas.generate.game_pages import GAME_PAGES, game_pages
 from schemas.generate.roles_page import roles_page
 from schemas.generate.scenario import PARTITIONS, REFUSED, REFUSED_AT_S, RULES, SCENARIO, SECOND_US, START_US, Step
@@ -40,6 +41,7 @@ from schemas.generate.scenario import PARTITIONS, REFUSED, REFUSED_AT_S, RULES, 
 FOLDER: Final = Path(__file__).parents[2] / "schemas"
 ELSEWHERE: Final = {
     "document.json": Path(__file__).parents[2] / "src" / "api" / "openapi" / "document.json",
+    "page.html": Path(__file__).parents[2] / "src" / "api" / "openapi" / "page.html",
     "commands.md": Path(__file__).parents[2] / "docs" / "commands.md",
     "roles.md": Path(__file__).parents[2] / "docs" / "roles.md",
     **{f"games/{name}": Path(__file__).parents[2] / "docs" / "games" / name for name in GAME_PAGES},
@@ -130,6 +132,7 @@ def elsewhere() -> dict[str, bytes]:
     """Name in ``ELSEWHERE`` → content."""
     return {
         "document.json": msgspec.json.encode(document()),
+        "page.html": documentation_page(),
         "commands.md": commands_page().encode(),
         "roles.md": roles_page().encode(),
         **{f"games/{name}": text.encode() for name, text in game_pages().items()},

@@ -7,8 +7,7 @@ So ``Access-Control-Allow-Credentials`` is never sent, and any page may be allow
 from collections.abc import Sequence
 from typing import Final
 
-from litestar.types import HTTPScope
-
+from api.http.asgi import HTTPScope
 from api.http.requests import Headers, Response, headers_of
 
 SECURITY: Final[Headers] = (
