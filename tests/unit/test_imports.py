@@ -196,7 +196,7 @@ LAYERS_OF_THE_API = (
     {"nodes", "sealing", "identity"},
     {"limits"},
     {"http"},
-    {"openapi"},
+    {"openapi", "page"},
     {"routes"},
     {"composition"},
     {"cli"},
