@@ -56,7 +56,7 @@ def test_equal_rules_make_no_difference_to_any_user_in_any_window() -> None:
             assert pair.actual == pair.what_if, pair
 
 
-OTHER: Final = (
+OTHER: Final[tuple[dict[str, Any], ...]] = (
     {},
     {"INR": {"registration": 9, "first_deposit": [[20, 30]], "bonus_expires_after_s": 86_400 * 3}},
     {"INR": {**MONEY["INR"], "wagering": {"deposit": 3, "bonus": 9}, "withdrawal": {"min": 9, "per_day": 1}}},

@@ -2,6 +2,10 @@
 
 import asyncio
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +24,10 @@ from sqlite_log import damage
 from unit.folders import write_log
 from unit.given import ASSETS, SECOND_US
 
-MONEY: Final = {"INR": {"first_deposit": [[1_000, 100]], "commission": {"mode": "per_bet", "rates_e9": [10_000_000]}}}
+PAGE: Final = Path(__file__).parents[2] / "docs" / "what-if.md"
+MONEY: Final[dict[str, Any]] = {
+    "INR": {"first_deposit": [[1_000, 100]], "commission": {"mode": "per_bet", "rates_e9": [10_000_000]}}
+}
 """Of the log, with the built-in games: fee 2 %, number 9, big and small 2."""
 OTHER: Final = {
     "games": {"wingo_30s": {"fee_bp": 1_000, "odds": {"number": 450}, "stake_max": {"INR": 2_000}}},
@@ -178,6 +185,22 @@ def test_the_table_shows_the_differences_and_parquet_has_them_all(case: Case, tm
     assert sorted((path.name, path.stat().st_size) for path in case.data.iterdir()) == before
     again = case.run(OTHER, "--parquet", str(dest))
     assert (again.exit_code, "is not empty" in again.stderr) == (2, True)
+
+
+def test_the_examples_of_the_page_run(case: Case, tmp_path: Path) -> None:
+    (script,) = re.findall(r"```sh\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    script = script.replace("2026-11-01", "2024-10-01").replace(
+        "2026-12-01", "2024-11-01"
+    )  # where the log has events
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "STAKELOG_DATA": str(case.data)}
+    done = subprocess.run(
+        ["bash", "-ec", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert done.stdout.count("In all, INR") == 2
+    assert json.loads((tmp_path / "november.json").read_text())["totals"][0]["asset"] == "INR"
+    assert pq.read_table(tmp_path / "november" / "users.parquet").num_rows == 2
 
 
 def test_wrong_use_is_one_message(case: Case) -> None:

@@ -250,8 +250,8 @@ def _print_tables(comparison: "Comparison", assets: "Assets", shown: int) -> Non
         ]
         console.print(_table(f"In all, {pair.asset}", ("", "actual", "what if", "difference"), rows))
     games = [(pair.name, *_cells(pair, ("bets", "staked", "paid_out", "house"), assets)) for pair in comparison.games]
-    heads = ("bets", "staked", "paid out", "house keeps")
-    console.print(_table("Differences by game (what if − actual)", ("game", *heads), games))
+    heads = ("bets", "staked", "paid out")
+    console.print(_table("Differences by game (what if − actual)", ("game", *heads, "house keeps"), games))
     users = sorted(
         (pair for pair in comparison.users if pair.differs),
         key=lambda pair: (-abs(pair.difference("balance")), pair.name, pair.asset),
@@ -260,9 +260,9 @@ def _print_tables(comparison: "Comparison", assets: "Assets", shown: int) -> Non
         console.print("No user's figures differ.")
     elif shown:
         figures = ("bets", "staked", "paid_out", "bonuses", "commissions", "balance")
-        rows = [(pair.name, *_cells(pair, figures, assets), str(pair.refused)) for pair in users[:shown]]
-        heads = ("bets", "staked", "paid out", "bonuses", "commissions", "balance", "refused")
-        console.print(_table("Differences by user, the largest first", ("user", *heads), rows))
+        of_users = [(pair.name, *_cells(pair, figures, assets), str(pair.refused)) for pair in users[:shown]]
+        heads_of_users = ("user", *heads, "bonuses", "commissions", "balance", "refused")
+        console.print(_table("Differences by user, the largest first", heads_of_users, of_users))
     if len(users) > shown:
         console.print(f"… and {len(users) - shown} more rows of users: --parquet or --json has all", soft_wrap=True)
     if comparison.refused:

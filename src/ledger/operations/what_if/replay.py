@@ -466,7 +466,7 @@ def _balance(world: World, key: Key) -> int:
 
 
 _COMMANDS: Final[dict[str, tuple[type[Any], tuple[str, ...]]]] = {
-    command.__struct_config__.tag: (
+    str(command.__struct_config__.tag): (
         command,
         tuple(name for name in command.__struct_fields__ if name not in ("command_id", "private", "user_id")),
     )
