@@ -85,7 +85,7 @@ schemas: setup ## write the schemas, the API's document, docs/commands.md and do
 	@$(BIN)/python -m schemas.generate
 
 lock: setup ## write the lock file with the newest versions that pyproject.toml allows
-	@$(BIN)/pip-compile --quiet --upgrade --extra dev --extra parquet --generate-hashes --strip-extras --allow-unsafe \
+	@$(BIN)/pip-compile --quiet --upgrade --extra dev --extra parquet --extra traces --generate-hashes --strip-extras --allow-unsafe \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header -o requirements.lock pyproject.toml
 
 clean: ## remove all build output (never ./data)

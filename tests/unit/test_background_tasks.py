@@ -33,7 +33,7 @@ TASKS: Final = {
         *("live-feeds", "live-feeds-changes", "live-feeds-tend"),
         *("child-", "copies-of-seals", "follow-ups", "follow-ups-", "forwarding-retry", "loop-delay", "rate-limits"),
         *("revocations", "seals", "signing-keys", "snapshots", "standby-follow-ups", "suspect-reads", "tls-reload"),
-        "unsettled",
+        *("unsettled", "visible-spans"),
     },
     "start": {
         *("checkpoints", "child-output", "ends", "forwarding", "kafka-abandon", "live-feed-client"),

@@ -137,6 +137,7 @@ ADAPTERS = {
         "api.identity.copying",
     ),
     *("api.limits.memory", "api.limits.redis"),
+    "api.tracing.otlp",
 }
 NAMES_ADAPTERS = {
     "api.composition.container",
@@ -183,7 +184,7 @@ def test_an_adapter_of_the_read_side_imports_no_adapter_of_the_ledger() -> None:
 
 
 LAYERS_OF_THE_API = (
-    {"nodes", "sealing", "identity"},
+    {"nodes", "sealing", "identity", "tracing"},
     {"limits"},
     {"http"},
     {"openapi"},
@@ -207,7 +208,7 @@ def test_inside_the_api_arrows_go_down_the_layers_only() -> None:
 
 LAYERS_OF_THE_LEDGER = (
     {"core"},
-    {"errors", "files", "histogram", "pacing", "process_metrics"},
+    {"errors", "files", "histogram", "pacing", "process_metrics", "tracing"},
     {"ports", "cluster_ports", "background"},
     {"writer"},
     {"node", "snapshots", "operations"},

@@ -14,6 +14,7 @@ from api.http.metrics import Metrics, ReadModelGauges
 from api.http.routing import Router
 from api.http.service import Service
 from api.http.sockets import Sockets
+from api.http.tracing import Tracer
 from api.identity.keys import Keys
 from api.identity.login import Login
 from api.nodes.proof import NodeProofs
@@ -51,6 +52,8 @@ class Listening(Struct, frozen=True, kw_only=True):
     """Asset → what an operator may adjust alone, in minor units; an asset without one has no bound."""
     request_log: RequestLog = RequestLog()
     """Which requests get a line in the log."""
+    tracer: Tracer | None = None
+    """None: nothing is traced."""
 
 
 class Applications(NamedTuple):
@@ -84,12 +87,22 @@ def build_applications(
     )
     edges = exceeded_edges(node.rules.games, node.rules.money, node.assets)
     peers = PeerHandler(node)
-    service = Service(node, reads, log, address, metrics, peers, seals, gate, login, limiter, hub, keys, edges)
+    service = Service(
+        node, reads, log, address, metrics, peers, seals, gate, login, limiter, hub, keys, listening.tracer, edges
+    )
     routes = [route for route in ROUTES if not listening.internal or route.path != _METRICS]
     cors = Cors(listening.origins) if listening.origins else None
     router, headers = Router(routes), WITH_TLS if listening.tls else SECURITY
     sockets = Sockets(router, service, headers, listening.origins)
-    public = Rim(router, service, headers=headers, cors=cors, sockets=sockets, request_log=listening.request_log)
+    public = Rim(
+        router,
+        service,
+        headers=headers,
+        cors=cors,
+        sockets=sockets,
+        tracer=listening.tracer,
+        request_log=listening.request_log,
+    )
     if not listening.internal:
         return Applications(public, None)
     inside = [replace(route, roles=()) for route in ROUTES if route.path in _OPERATION]

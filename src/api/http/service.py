@@ -6,6 +6,7 @@ from typing import NamedTuple
 from api.http.gate import AnyGate
 from api.http.limiter import Limiter
 from api.http.metrics import Metrics
+from api.http.tracing import Tracer
 from api.identity.keys import Keys
 from api.identity.login import Login
 from ledger.core.games.edges import EdgeExceeded
@@ -39,5 +40,7 @@ class Service(NamedTuple):
     """The live feeds."""
     keys: Keys | None
     """None: there is no master key, so nothing is signed, and commands have no private texts."""
+    tracer: Tracer | None = None
+    """None: nothing is traced."""
     edges: Sequence[EdgeExceeded] = ()
     """The games of this node in which commissions and bonuses can cost more than the game wins."""

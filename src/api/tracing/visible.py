@@ -1,0 +1,72 @@
+"""Ends the spans ``visible``: each waits until the read model, as this node reads it, has a position of the log.
+
+While spans wait, one task queries the checkpoints of the read model every ``_LOOK_EVERY_S``, for all of them.
+"""
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+from typing import Final, NamedTuple
+
+from ledger import background
+from ledger.tracing import Span
+from projections.reads.positions import Positions
+from projections.storage.port import ReadModelUnavailable
+
+_LOOK_EVERY_S: Final = 0.02
+"""A span ends at most this much too late. Chosen: the queries cost the service less than 3 % of a core."""
+WAITING_MAX: Final = 1_024
+"""Spans that wait at once. Chosen: a read model that is behind costs less than 10 MB."""
+GIVE_UP_S: Final = 30.0
+"""Chosen: three times the lag at which an alert fires."""
+
+
+class _Waiting(NamedTuple):
+    span: Span
+    partition: int
+    seq: int
+    until_s: float
+
+
+class Visibility:
+    """The spans of one process that wait."""
+
+    def __init__(self, positions: Positions, now_s: Callable[[], float] = monotonic) -> None:
+        self._positions, self._now_s = positions, now_s
+        self._waiting: list[_Waiting] = []
+        self._looking: asyncio.Task[None] | None = None
+
+    def has_room(self) -> bool:
+        """Whether a further span may wait."""
+        return len(self._waiting) < WAITING_MAX
+
+    def add(self, span: Span, partition: int, seq: int) -> None:
+        """End the span once the read model has event ``seq`` of the partition, or has not had it for
+        ``GIVE_UP_S``."""
+        self._waiting.append(_Waiting(span, partition, seq, self._now_s() + GIVE_UP_S))
+        if self._looking is None:
+            self._looking = background.keep(self._look, "visible-spans")
+
+    async def stop(self) -> None:
+        """Look no more. Spans that wait are never sent."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait({self._looking})
+
+    async def _look(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            try:
+                seqs = await self._positions.look()
+            except ReadModelUnavailable:
+                seqs = {}  # it may be back before the spans are given up
+            left = []
+            for waiting in self._waiting:
+                if seqs.get(waiting.partition, 0) >= waiting.seq:
+                    waiting.span.end()
+                elif self._now_s() >= waiting.until_s:
+                    waiting.span.end(f"the read model did not have the event within {GIVE_UP_S:g} s")
+                else:
+                    left.append(waiting)
+            self._waiting = left
+        self._looking = None
