@@ -4,6 +4,7 @@ A request that is not traced has no span, and costs nothing but the look whether
 technology of traces: ``api/tracing`` makes the spans.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 
@@ -20,12 +21,8 @@ class Span(Protocol):
     @property
     def context(self) -> SpanContext: ...
 
-    def child(self, name: str) -> "Span":
-        """A span below this one, which begins now. This one may have ended."""
-        ...
-
-    def note(self, name: str, value: int | str) -> None:
-        """Add a fact to the span."""
+    def child(self, name: str, facts: Mapping[str, int | str]) -> "Span":
+        """A span below this one, which begins now. This one may have ended. ``facts``: its attributes."""
         ...
 
     def end(self, failure: str = "") -> None:

@@ -26,7 +26,9 @@ from ledger.writer.requests import Accepted
 from projections.reads.positions import Positions
 from unit.api_in_memory import ApiResponse, InMemoryApi
 from unit.cluster_in_memory import ClusterInMemory, Trouble
-from unit.given import deposit, open_wallet, transfer
+from unit.given import deposit, open_wallet, record_result, transfer
+from unit.node_in_memory import request_sha256
+from unit.test_settlement import PERIOD, bets_placed, settled
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SAMPLED = ("traceparent", f"00-{TRACE}-00f067aa0ba902b7-01")
@@ -85,9 +87,8 @@ def tree(spans: Sequence[ReadableSpan]) -> list[str]:
 class Traced:
     """The application with a tracer whose ``visible`` spans look at its own read model."""
 
-    def __init__(self, folder: Path, ratio: float = 0.0, **listeners: object) -> None:
-        self.api = InMemoryApi(folder, **listeners)
-        self.ratio = ratio
+    def __init__(self, folder: Path) -> None:
+        self.api = InMemoryApi(folder, request_log=RequestLog(every=True))
         self.traces: Traces
 
     async def post(self, path: str, *commands: Command, headers: Sequence[tuple[str, str]] = ()) -> ApiResponse:
@@ -97,7 +98,7 @@ class Traced:
 
 @pytest.fixture
 async def traced(tmp_path: Path) -> AsyncIterator[Traced]:
-    traced = Traced(tmp_path, request_log=RequestLog(every=True))
+    traced = Traced(tmp_path)
     async with traced.api:
         traced.traces = Traces(traced.api.reads.positions)
         traced.api.app._tracer = traced.traces.tracer
@@ -158,6 +159,26 @@ async def test_a_transfer_keeps_the_trace_to_the_other_wallet_and_back(traced: T
     assert tree(traced.traces.ended()) == sorted([COMMAND, *parts])
 
 
+async def test_the_settlement_of_bets_in_all_partitions_keeps_the_trace_of_the_result() -> None:
+    world = await bets_placed()
+    seqs = Seqs()
+    seqs.seqs = dict.fromkeys(range(4), 1_000)
+    traces = Traces(seqs)
+    span = traces.tracer.begin([(b"traceparent", SAMPLED[1].encode())], "r1")
+    assert span is not None
+    command = record_result("7", PERIOD)
+    assert isinstance(await world.node.post(command, request_sha256(command), "local", span=span), Accepted)
+    span.respond("POST", "/v1/commands", 201, 0.001)
+    await settled(world)
+    await traces.end(5, "visible")
+    spans = traces.ended()
+    settling = [path for path in tree(spans) if path == f"{COMMAND} / round / round"]
+    assert len(settling) == 4, "each partition had the announcement"
+    assert sum(dict(span.attributes or {}).get("stakelog.partition") is not None for span in spans) == 5
+    await traces.stop()
+    await world.stop()
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -204,7 +225,7 @@ async def test_an_append_that_fails_is_in_the_trace(traced: Traced) -> None:
     async def unavailable(*_: object) -> None:
         raise LogUnavailable("no disk")
 
-    traced.api.world.log.append = unavailable  # type: ignore[method-assign]
+    traced.api.world.log.append = unavailable  # type: ignore[method-assign, assignment]
     assert (await traced.post("/v1/commands", open_wallet("u1"), headers=[SAMPLED])).status == 503
     await traced.traces.end(1, "round")
     failed = {span.name: span.status.is_ok for span in traced.traces.ended()}

@@ -3,17 +3,19 @@
 Invariants:
 (1) no request waits for the collector: a thread sends the spans that have ended, at most ``_QUEUE_MAX`` wait for it,
     and further ones are dropped;
-(2) the log says once that the collector does not take spans, and once that it takes them again;
+(2) the log says once that the collector does not take spans, and once that it takes them again; at most once an
+    hour that it takes them too slowly;
 (3) ``stop`` ends after ``_STOP_S`` at the latest, whatever the collector does;
 (4) a request that is not traced makes no object of OpenTelemetry: even spans that record nothing would cost 5 µs.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import inf
 from random import random
 from threading import Thread
-from time import time_ns
+from time import monotonic, time_ns
 from typing import Final, Protocol
 
 from opentelemetry.context import Context
@@ -41,6 +43,7 @@ _OTLP_PATH: Final = "/v1/traces"
 _headers: Final = TraceContextTextMapPropagator()
 _log = logging.getLogger(__name__)
 _exporter_log = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+_queue_log = logging.getLogger("opentelemetry.sdk._shared_internal")
 
 
 class Watches(Protocol):
@@ -117,12 +120,9 @@ class _Span:
         _headers.inject(carrier, set_span_in_context(self._span, _NOTHING))
         return SpanContext(carrier["traceparent"], carrier.get("tracestate", ""))
 
-    def child(self, name: str) -> "_Span":
+    def child(self, name: str, facts: Mapping[str, int | str]) -> "_Span":
         above = set_span_in_context(self._span, _NOTHING)
-        return _Span(self._tracer, self._tracer.start_span(name, above), self._visible)
-
-    def note(self, name: str, value: int | str) -> None:
-        self._span.set_attribute(name, value)
+        return _Span(self._tracer, self._tracer.start_span(name, above, attributes=facts), self._visible)
 
     def end(self, failure: str = "") -> None:
         if failure:
@@ -131,9 +131,7 @@ class _Span:
 
     def watch_visible(self, partition: int, seq: int) -> None:
         if self._visible.has_room():
-            span = self.child("visible")
-            span.note("stakelog.position", f"{partition}:{seq}")
-            self._visible.add(span, partition, seq)
+            self._visible.add(self.child("visible", {"stakelog.position": f"{partition}:{seq}"}), partition, seq)
 
     def respond(self, method: str, route: str, status: int, took_s: float) -> None:
         """A refusal is no error of the service: only a status from 500 on is."""
@@ -156,7 +154,25 @@ def exporter_to(address: str) -> SpanExporter:
     reason = _LastLine()
     _exporter_log.addHandler(reason)
     _exporter_log.propagate = False  # it writes a line for each batch and each attempt
+    _queue_log.addFilter(_Hourly())  # it writes "Queue full, dropping Span." every 20 s
     return _SaysOnce(exporter, address, reason.get)
+
+
+class _Hourly(logging.Filter):
+    """Lets one line an hour pass, and all errors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next_s = -inf
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now_s = monotonic()
+        if record.levelno >= logging.ERROR:
+            return True
+        if record.levelno < logging.WARNING or now_s < self._next_s:
+            return False
+        self._next_s = now_s + 3_600
+        return True
 
 
 class _LastLine(logging.Handler):

@@ -28,22 +28,19 @@ class RoundSpans:
         self._appending: list[Span] = []
         self._appended: dict[Span, Span] = {}
         """The same spans → the ``append`` that is durable."""
+        facts = {
+            "stakelog.partition": partition,
+            "stakelog.requests": len(requests),
+            "stakelog.follow_ups": len(follow_ups),
+        }
         for request in requests:
-            if request.group.span is not None:
-                self._begin(request.group.span, partition, requests, follow_ups)
+            span = request.group.span
+            if span is not None and span not in self._rounds:
+                self._rounds[span] = span.child("round", facts)
         for waiting in follow_ups:
-            if waiting.span is not None:
-                self._begin(waiting.span, partition, requests, follow_ups)
-
-    def _begin(
-        self, above: Span, partition: int, requests: Sequence[Request], follow_ups: Sequence[FollowUpRequest]
-    ) -> None:
-        if above in self._rounds:
-            return
-        span = self._rounds[above] = above.child("round")
-        span.note("stakelog.partition", partition)
-        span.note("stakelog.requests", len(requests))
-        span.note("stakelog.follow_ups", len(follow_ups))
+            span = waiting.span
+            if span is not None and span not in self._rounds:
+                self._rounds[span] = span.child("round", facts)
 
     def __enter__(self) -> Self:
         return self
@@ -57,11 +54,8 @@ class RoundSpans:
 
     def begin_append(self, records: Sequence[NewRecord]) -> None:
         self._fail_appends()  # the round is decided again
-        for span in self._rounds.values():
-            append = span.child("append")
-            append.note("stakelog.events", len(records))
-            append.note("stakelog.last_seq", records[-1].seq)
-            self._appending.append(append)
+        facts = {"stakelog.events": len(records), "stakelog.last_seq": records[-1].seq}
+        self._appending = [span.child("append", facts) for span in self._rounds.values()]
 
     def end_append(self) -> None:
         """The append is durable."""
