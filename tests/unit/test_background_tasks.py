@@ -31,7 +31,16 @@ TASKS: Final = {
     },
     "keep": {
         *("live-feeds", "live-feeds-changes", "live-feeds-tend"),
-        *("child-", "copies-of-seals", "follow-ups", "follow-ups-", "forwarding-retry", "loop-delay", "rate-limits"),
+        *(
+            "child-",
+            "copies-of-seals",
+            "follow-ups",
+            "follow-ups-",
+            "forwarding-retry",
+            "loop-delay",
+            "samples",
+            "rate-limits",
+        ),
         *("revocations", "seals", "signing-keys", "snapshots", "standby-follow-ups", "suspect-reads", "tls-reload"),
         *("unsettled", "visible-spans"),
     },
@@ -46,7 +55,7 @@ TASKS: Final = {
             "pool-clear",
             "redis-calls",
         ),
-        *("retire-", "standby-", "writer-"),
+        *("retire-", "standby-", "verification", "writer-"),
     },
 }
 """Function of ``ledger.background`` → the names of its tasks, or what their names begin with."""

@@ -187,7 +187,7 @@ LAYERS_OF_THE_API = (
     {"nodes", "sealing", "identity", "tracing"},
     {"limits"},
     {"http"},
-    {"openapi"},
+    {"openapi", "page"},
     {"routes"},
     {"composition"},
     {"cli"},

@@ -413,6 +413,7 @@ def _applications(
         cluster_secret=settings.cluster_secret,
         tls=settings.tls is not None,
         origins=settings.origins,
+        log_folder=settings.data if settings.log == SQLITE else None,
         request_log=RequestLog(settings.access_log, settings.slow_request_ms / 1_000 or inf),
         tracer=tracing.tracer,
     )

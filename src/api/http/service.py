@@ -6,7 +6,9 @@ from typing import NamedTuple
 from api.http.gate import AnyGate
 from api.http.limiter import Limiter
 from api.http.metrics import Metrics
+from api.http.samples import Samples
 from api.http.tracing import Tracer
+from api.http.verification import Verification
 from api.identity.keys import Keys
 from api.identity.login import Login
 from ledger.core.games.edges import EdgeExceeded
@@ -27,6 +29,10 @@ class Service(NamedTuple):
     address: str
     """Where other nodes reach this one."""
     metrics: Metrics
+    samples: Samples
+    """The last hour, for the operator's page."""
+    verification: Verification
+    """The same page starts it."""
     peers: PeerHandler
     """Decides what other nodes forward to this one."""
     seals: SealFile

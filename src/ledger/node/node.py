@@ -212,6 +212,12 @@ class Node:
         return self._owned.open
 
     @property
+    def standby(self) -> list[int]:
+        """Partitions of other nodes whose state is here, as new as their owners'."""
+        standbys = self._owned.standbys
+        return sorted(partition for partition in standbys.ready if standbys.has_caught_up(partition))
+
+    @property
     def stopped(self) -> list[int]:
         """Those that another partition contradicts: they accept no commands until this process ends."""
         return self._owned.stopped
