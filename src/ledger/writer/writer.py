@@ -55,7 +55,7 @@ from ledger.writer.requests import (
     key_of_command,
 )
 from ledger.writer.round import Announced, Round, RoundDecider, UnpaidPayout
-from ledger.writer.round_spans import RoundSpans
+from ledger.writer.round_spans import NOTHING_TRACED, begin_round
 from ledger.writer.settlement_turn import SettlementTurn
 from ledger.writer.state import PartitionState
 from ledger.writer.store_writes import StoreWrites
@@ -132,7 +132,7 @@ class Writer:
         self._mailbox = Mailbox(mailbox_max)
         self._requests_in_round: list[Request] = []
         self._follow_ups_in_round: Sequence[FollowUpRequest] = ()
-        self._spans = RoundSpans(partition)
+        self._spans = NOTHING_TRACED
         """Of the round."""
         self._abandoned: list[FollowUpRequest] = []
         self._task: asyncio.Task[None] | None = None
@@ -378,7 +378,7 @@ class Writer:
                     if not self._opening.must_open or await self._open():
                         requests, follow_ups = self._mailbox.take(ROUND_MAX, with_turn=self._has_turn())
                         self._requests_in_round, self._follow_ups_in_round = requests, follow_ups
-                        with RoundSpans(self.partition, requests, follow_ups) as self._spans:
+                        with begin_round(self.partition, requests, follow_ups) as self._spans:
                             await self._round(requests, follow_ups)
                         continue
                 self._settlement_turn.give_back(self.partition)
