@@ -18,6 +18,11 @@ import aiohttp
 import msgspec
 
 from api.nodes.messages import (
+    DECIDE,
+    ENDS,
+    FOLLOW_UPS,
+    OPEN_FOLLOW_UPS,
+    RECORDS,
     MalformedMessage,
     read_arrived,
     read_ends,
@@ -31,13 +36,6 @@ from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.node.ports import End, OpenFollowUps, PeerSilent, PeerUnreachable
 from ledger.tracing import Span
 from ledger.writer.requests import AnyResponse, Request
-
-INTERNAL: Final = "/internal/"
-DECIDE: Final = "/internal/v1/decide"
-FOLLOW_UPS: Final = "/internal/v1/follow-ups"
-ENDS: Final = "/internal/v1/ends"
-RECORDS: Final = "/internal/v1/records"
-OPEN_FOLLOW_UPS: Final = "/internal/v1/open-follow-ups"
 
 KEPT_S: Final = 5.0
 """How long an idle connection is kept. Chosen: half as long as a node waits for the next request on one."""

@@ -40,6 +40,13 @@ from ledger.writer.requests import (
     WalletRequest,
 )
 
+INTERNAL: Final = "/internal/"
+DECIDE: Final = "/internal/v1/decide"
+FOLLOW_UPS: Final = "/internal/v1/follow-ups"
+ENDS: Final = "/internal/v1/ends"
+RECORDS: Final = "/internal/v1/records"
+OPEN_FOLLOW_UPS: Final = "/internal/v1/open-follow-ups"
+
 Follow = Callable[[SpanContext], Span]
 """The span of another process with this context; children of it belong to its trace."""
 

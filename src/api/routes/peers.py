@@ -16,8 +16,12 @@ from api.http.problems import Problem, unavailable
 from api.http.requests import Request, Response, read_body
 from api.http.routing import AnyRoute, Route
 from api.http.service import Service
-from api.nodes.client import DECIDE, ENDS, FOLLOW_UPS, OPEN_FOLLOW_UPS, RECORDS
 from api.nodes.messages import (
+    DECIDE,
+    ENDS,
+    FOLLOW_UPS,
+    OPEN_FOLLOW_UPS,
+    RECORDS,
     MalformedMessage,
     read_follow_ups,
     read_requests,
