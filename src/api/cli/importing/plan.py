@@ -166,12 +166,9 @@ def scaled(value: Any, exponent: int, otherwise: str) -> int:
         raise BadValue(f"{value!r} is not an amount")
     sign, digits, point = number.as_tuple()
     assert isinstance(point, int), number
-    whole = int("".join(map(str, digits)))
-    power = point + exponent
-    if power >= 0:
-        whole *= 10**power
-    else:
-        whole, rest = divmod(whole, 10**-power)
-        if rest:
-            raise BadValue(otherwise)
+    whole, power = int("".join(map(str, digits))), point + exponent
+    zeros: int = 10 ** abs(power)
+    if power < 0 and whole % zeros:
+        raise BadValue(otherwise)
+    whole = whole * zeros if power >= 0 else whole // zeros
     return -whole if sign else whole

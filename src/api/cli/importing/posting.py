@@ -54,11 +54,11 @@ async def post(plan: Plan, access: Access, progress: Callable[[int, int], None])
         AsyncClient(access.url, *(access.operator or ()), deadline_s=_DEADLINE_S) as adjuster,
     ):
         run = _Run(plan, opener, adjuster, progress)
-        first, *others = plan.wallets or [None]
-        if first is not None:
-            await run.begin_with(first)
-            await run.each(others, run.post_wallet)
-            await run.each(others, run.read_wallet)
+        wallets = list(plan.wallets)
+        if wallets:
+            await run.begin_with(wallets[0])
+        await run.each(wallets[1:], run.post_wallet)
+        await run.each(wallets[1:], run.read_wallet)
     return run.checked()
 
 
