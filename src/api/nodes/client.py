@@ -21,6 +21,7 @@ from api.nodes.messages import (
     DECIDE,
     ENDS,
     FOLLOW_UPS,
+    NOW,
     OPEN_FOLLOW_UPS,
     RECORDS,
     MalformedMessage,
@@ -82,6 +83,10 @@ class HttpPeers:
         content = await self._get(address, f"{OPEN_FOLLOW_UPS}?after={positions}")
         found: dict[int, OpenFollowUps] = self._read(read_open_follow_ups, address, content)
         return found
+
+    async def now(self, address: str, since_us: int) -> bytes:
+        """The node and its last hour, for the operator's page. Raises PeerUnreachable, PeerSilent."""
+        return await self._get(address, f"{NOW}?since_us={since_us}")
 
     async def close(self) -> None:
         if self._session is not None:

@@ -44,6 +44,7 @@ FOLLOW_UPS: Final = "/internal/v1/follow-ups"
 ENDS: Final = "/internal/v1/ends"
 RECORDS: Final = "/internal/v1/records"
 OPEN_FOLLOW_UPS: Final = "/internal/v1/open-follow-ups"
+NOW: Final = "/internal/v1/now"
 
 
 class MalformedMessage(ValueError):
