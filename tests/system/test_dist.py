@@ -41,7 +41,8 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_checksums_are_those_of_the_four_archives(dist: Path) -> None:
-    listed = dict(reversed(line.split("  ")) for line in (dist / "SHA256SUMS").read_text().splitlines())
+    lines = (dist / "SHA256SUMS").read_text().splitlines()
+    listed = {name: digest for digest, name in (line.split("  ") for line in lines)}
     assert listed == {
         file.name: hashlib.sha256(file.read_bytes()).hexdigest()
         for file in dist.iterdir()
