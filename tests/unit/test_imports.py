@@ -162,6 +162,7 @@ NAMES_ADAPTERS = {
     "api.cli.project",  # names the file of the log
     "api.cli.clients",  # works on the store of clients without a service
     "api.cli.serve",  # says whether a start creates the log
+    "api.cli.what_if",  # reads a log without a service
     "api.cli.migrate",  # moves a log from one adapter to another
     "ledger.operations.backup",  # copies the files of the embedded mode
     "ledger.operations.upgrade",  # and turns an older format into the present one
