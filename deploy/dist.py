@@ -6,8 +6,8 @@
 - the image ``stakelog:<version>``, if docker, podman or buildah works here. Without one the last line says that there
   is no image, and how to build it. ``BASE`` names the base image, ``IMAGE=no`` leaves the image out.
 
-Exit status 1: the two projects have different versions, HEAD has the tag of another version, or the changelog does
-not know the tagged version: then nothing is built. Or a build failed.
+Exit status 1: the two projects have, or name, different versions, HEAD has the tag of another version, or the
+changelog does not know the tagged version: then nothing is built. Or a build failed.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ def version_of_all(versions: list[str], tags: list[str], changelog: str) -> str:
     """
     version = versions[0]
     if set(versions) != {version}:
-        raise NotReleasable(f"the projects have different versions: {', '.join(versions)}")
+        raise NotReleasable(f"the projects have, or name, different versions: {', '.join(versions)}")
     if releases := [tag for tag in tags if re.match(r"v\d", tag)]:
         if releases != [f"v{version}"]:
             raise NotReleasable(f"HEAD is tagged {', '.join(releases)}, and the projects have the version {version}")
@@ -108,9 +108,11 @@ def _works(engine: str) -> bool:
 
 
 def main(destination: Path) -> int:
-    versions = [
-        tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]["version"] for folder in PROJECTS
-    ]
+    service, client = (
+        tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"] for folder in PROJECTS
+    )
+    named = re.findall(r"stakelog==([^\s']+)", str(client["optional-dependencies"]))  # the core, for tests in memory
+    versions = [service["version"], client["version"], *named]
     tags = _git("tag", "--points-at", "HEAD").split()
     try:
         version = version_of_all(versions, tags, (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))

@@ -84,7 +84,7 @@ def test_a_release_has_one_version_everywhere() -> None:
     assert version_of_all(["1.2.0", "1.2.0"], ["v1.2.0", "other"], CHANGES) == "1.2.0"
     assert version_of_all(["1.3.0", "1.3.0"], [], CHANGES) == "1.3.0", "between releases"
     for versions, tags, reason in (
-        (["1.2.0", "1.1.0"], [], "different versions"),
+        (["1.2.0", "1.1.0"], [], "different versions: 1.2.0, 1.1.0"),
         (["1.2.0", "1.2.0"], ["v1.1.0"], "tagged v1.1.0"),
         (["1.3.0", "1.3.0"], ["v1.3.0"], "no section"),
     ):
