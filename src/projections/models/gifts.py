@@ -96,7 +96,8 @@ def gifts_statement(tables: Tables, conditions: Conditions) -> Select[Any]:
     after: ColumnElement[bool] = true()
     if "after" in conditions:
         partition = value("after_partition")
-        after = or_(c.partition > partition, and_(c.partition == partition, c.user_id > value("after_user")))
+        # The first condition says nothing more than the second one, but it is a range of the key.
+        after = and_(c.partition >= partition, or_(c.partition > partition, c.user_id > value("after_user")))
     page = select(c.partition, c.user_id, *fields_of(table)).where(after)
     return page.order_by(c.partition, c.user_id).limit(value("most"))
 

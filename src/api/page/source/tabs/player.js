@@ -26,6 +26,7 @@ const LIMITS = [
   ["stake_max_per_day", "Most stakes a day"],
   ["withdrawal_max_per_day", "Most withdrawals a day"],
 ];
+const title = (name) => (name[0].toUpperCase() + name.slice(1)).replaceAll("_", " ");
 const assets = () => Object.keys(current().assets);
 const assetOptions = () => assets().map((name) => [name, name]);
 const Status = ({ is }) => html`<${Badge} tone=${STATUS_TONE[is]}>${is}<//>`;
@@ -142,7 +143,7 @@ function Wallet({ user_id, wallet, reload }) {
       columns=${[
         { title: "Asset", cell: (row) => row },
         ...[...BUCKETS, "available", "withdrawable"].map((name) => ({
-          title: name[0].toUpperCase() + name.slice(1),
+          title: title(name),
           number: true,
           cell: (row) => money(data.balances[row]?.[name] ?? 0, row),
         })),
@@ -265,7 +266,7 @@ function History({ user_id }) {
         { title: "Time", cell: ({ time_us }) => html`<${Time} us=${time_us} />` },
         { title: "Type", cell: ({ type }) => type.replaceAll("_", " ") },
         { title: "Change", cell: ({ change, asset }) => `${changes(change, asset) || "0"} · ${asset}` },
-        ...BUCKETS.map((name) => ({ title: `${name} after`, number: true, cell: ({ balances, asset }) => money(balances[name], asset) })),
+        ...BUCKETS.map((name) => ({ title: `${title(name)} after`, number: true, cell: ({ balances, asset }) => money(balances[name], asset) })),
         { title: "Game", cell: ({ game }) => game ?? "—" },
         {
           title: "Event",
@@ -356,13 +357,13 @@ function Referrals({ user_id }) {
 
 function Statistics({ user_id }) {
   const found = useRead(of(user_id, "stats"));
-  const sums = ["staked", "paid_out", "net", "biggest_win"].map((name) => ({ title: name.replace("_", " "), number: true, cell: (row) => money(row[name], row.asset) }));
+  const sums = ["staked", "paid_out", "net", "biggest_win"].map((name) => ({ title: title(name), number: true, cell: (row) => money(row[name], row.asset) }));
   const bets = [
     { title: "Bets", number: true, cell: ({ bets }) => count(bets) },
     { title: "Wins", number: true, cell: ({ wins }) => count(wins) },
   ];
   const flows = ["deposits", "withdrawals", "bonuses", "commissions"].map((name) => ({
-    title: name,
+    title: title(name),
     number: true,
     cell: (row) => `${money(row[name].amount, row.asset)} (${count(row[name].count)})`,
   }));
@@ -393,14 +394,14 @@ function One({ user_id, list }) {
     else wallet.reload();
     setTurn(turn + 1);
   };
-  const [name, title, View] = LISTS.find(([id]) => id === list) ?? LISTS[0];
+  const [name, heading, View] = LISTS.find(([id]) => id === list) ?? LISTS[0];
   const known = useRef(null);
   known.current = wallet.data ?? known.current;
   return html`<p><a href="#/player">← Find another player</a></p>
     <${Wallet} user_id=${user_id} wallet=${{ ...wallet, data: known.current }} reload=${reload} />
     ${known.current && html`<${Balance} key=${`balance ${turn}`} user_id=${user_id} ofWallet=${known.current} />`}
     ${known.current &&
-    html`<${Section} title=${title}>
+    html`<${Section} title=${heading}>
       <nav class="lists" aria-label="What is shown">
         ${LISTS.map(([id, text]) => html`<a href=${`#/player/${encodeURIComponent(user_id)}/${id}`} aria-current=${id === name ? "true" : undefined}>${text}</a>`)}
       </nav>
