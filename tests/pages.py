@@ -16,6 +16,7 @@ TESTED_BY: Final = {
     "CONTRIBUTING.md": "tests/unit/test_new_route.py",  # and unit/test_toy_read_model.py: they add the same
     "docs/money-flows.md": "tests/system/test_money_flows_page.py",
     "docs/production.md": "tests/system/test_production_page.py",
+    "docs/what-if.md": "tests/unit/test_what_if.py",
     "docs/signed-requests.md": "tests/unit/test_signed_requests.py",
     "src/stakelog_client/README.md": "tests/system/test_client_library.py",
 }
@@ -23,6 +24,10 @@ TESTED_BY: Final = {
 
 NOT_RUN: Final = {
     ("docs/start.md", "make run"): "starts the service that the other blocks use: tests/system/test_readme.py",
+    (
+        "docs/tutorial.md",
+        "pip install",
+    ): "installs for the reader; tests/system/test_client_library.py builds that wheel",
     ("docs/operations.md", "make up"): "starts real servers: tests/system/test_local_set.py",
     ("docs/live.md", "curl -N"): "a feed does not end by itself: tests/system/test_live_service.py",
     ("docs/audit.md", 'curl -H "Authorization: Bearer $TOKEN"'): (
