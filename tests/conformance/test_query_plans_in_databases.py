@@ -13,8 +13,8 @@ import pytest
 from conformance.test_query_plans import ASKED, LINES, OF_ALL_USERS, PARTITIONS, SORTED, rows
 from databases import EmptyDatabases, open_database
 from projections.models import ROW_TYPES
-from projections.models.history import HistoryRow
 from projections.models.gifts import gifts_statement
+from projections.models.history import HistoryRow
 from projections.models.periods import periods_statement
 from projections.models.referrals import ReferralRow
 from projections.models.wallet_list import wallets_statement
