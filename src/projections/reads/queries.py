@@ -226,7 +226,7 @@ class Reads:
 
     async def gifts(self, limit: int, cursor: str | None) -> Found:
         """All gifts."""
-        key = ("gifts", "", {})
+        key: tuple[str, str, Filters] = ("gifts", "", {})
         at = None if cursor is None else read_cursor(cursor, key, "it", 0)
         checkpoint_rows, quarantine_rows, rows = await self._model.fetch(
             [*ALL_STATUS, gifts.page_query(at, limit + 1)]
