@@ -16,7 +16,11 @@ QUICK ?=
 # Images for containers like to set it; then each of the hundreds of processes that the tests start compiles all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
+<<<<<<< HEAD
 .PHONY: help page setup run up down demo test coverage check static fast fuzz format bench bench-distributed schemas docs lock clean
+=======
+.PHONY: help page setup run up down demo test coverage check fuzz format bench bench-distributed schemas docs dist lock clean
+>>>>>>> main
 
 help: ## show these lines
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 26
@@ -95,6 +99,9 @@ $(DOCS)/.set-up: requirements-docs.lock
 	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@
 
+dist: setup ## build a release in dist: wheels and source archives, and the image if docker, podman or buildah is here (IMAGE=no: without)
+	@BASE="$(BASE)" IMAGE="$(IMAGE)" $(BIN)/python -m deploy.dist $(FOLDER)
+
 page: ## build the operator's page from src/api/page/source (needs npm); FOLDER=…: somewhere else
 	@mkdir -p build/page
 	@cp src/api/page/source/package.json src/api/page/source/package-lock.json build/page/
@@ -102,7 +109,7 @@ page: ## build the operator's page from src/api/page/source (needs npm); FOLDER=
 	@NODE_PATH=$(CURDIR)/build/page/node_modules node src/api/page/source/build.cjs $(or $(FOLDER),src/api/page/built)
 
 lock: setup ## write the lock files with the newest versions that are allowed
-	@$(BIN)/pip-compile --quiet --upgrade --extra dev --extra parquet --generate-hashes --strip-extras --allow-unsafe \
+	@$(BIN)/pip-compile --quiet --upgrade --extra dev --extra parquet --extra traces --generate-hashes --strip-extras --allow-unsafe \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header -o requirements.lock pyproject.toml
 	@$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header -o requirements-docs.lock requirements-docs.in

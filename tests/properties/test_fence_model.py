@@ -88,6 +88,7 @@ def test_with_all_rules_no_run_has_a_violation(
         "balance",
     ],
 )
+@pytest.mark.system
 def test_the_runs_cover_the_intended_cases(with_all_rules: list[Outcome], what: str) -> None:
     happened: Counter[str] = sum((outcome.happened for outcome in with_all_rules), Counter())
     assert happened[what] > len(with_all_rules), f"{what}: less often than once in a run"

@@ -77,6 +77,7 @@ def test_it_has_the_requested_length_and_number_of_partitions() -> None:
     assert sum(bool(records) for records in many.partitions) >= 3
 
 
+@pytest.mark.system
 def test_every_type_of_event_happens() -> None:
     # A log that one process writes alone is never opened by its writer.
     assert {event["type"] for event in events()} == set(DATA_OF) - {"writer_opened"}

@@ -321,6 +321,7 @@ async def go_round(check: BackgroundCheck) -> None:
     await check.next_partition()
 
 
+@pytest.mark.system
 async def test_a_repaired_row_clears_the_stored_difference(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     check = desk.check()
     partition, row, fields = first_row(desk, "wallet")

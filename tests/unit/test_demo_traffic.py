@@ -193,6 +193,7 @@ def test_each_response_of_a_day_is_one_that_the_traffic_expects(played: Played) 
     assert played.books.surprises == []
 
 
+@pytest.mark.system
 def test_a_day_has_about_the_requested_number_of_commands(played: Played) -> None:
     assert sum(wave.size() for wave in played.waves) == pytest.approx(SMALL.commands, rel=0.15)
 
