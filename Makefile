@@ -16,11 +16,7 @@ QUICK ?=
 # Images for containers like to set it; then each of the hundreds of processes that the tests start compiles all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-<<<<<<< HEAD
-.PHONY: help page setup run up down demo test coverage check static fast fuzz format bench bench-distributed schemas docs lock clean
-=======
-.PHONY: help page setup run up down demo test coverage check fuzz format bench bench-distributed schemas docs dist lock clean
->>>>>>> main
+.PHONY: help page setup run up down demo test coverage check static fast fuzz format bench bench-distributed schemas docs dist lock clean
 
 help: ## show these lines
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 26

@@ -9,8 +9,8 @@ from random import Random
 from typing import Any, Final
 
 import msgspec
-
 import pytest
+
 from ledger.core.consequences import OWN
 from ledger.core.events import DATA_OF
 from ledger.core.games.rules import book_of

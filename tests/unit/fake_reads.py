@@ -43,11 +43,7 @@ class Records:
 
 @cache
 def _event(record: bytes) -> Document:
-<<<<<<< HEAD
-    """A record is looked at for every document of every wallet. The result is shared: change nothing in it."""
-=======
     """A record is looked at for every document of every wallet. No caller changes what this returns."""
->>>>>>> main
     event: Document = json.loads(record)
     return event
 
