@@ -33,7 +33,7 @@ TASKS: Final = {
         *("live-feeds", "live-feeds-changes", "live-feeds-tend"),
         *("child-", "copies-of-seals", "follow-ups", "follow-ups-", "forwarding-retry", "loop-delay", "rate-limits"),
         *("revocations", "seals", "signing-keys", "snapshots", "standby-follow-ups", "suspect-reads", "tls-reload"),
-        "unsettled",
+        *("unsettled", "webhooks", "webhooks-endpoint"),
     },
     "start": {
         *("checkpoints", "child-output", "ends", "forwarding", "kafka-abandon", "live-feed-client"),
@@ -46,7 +46,7 @@ TASKS: Final = {
             "pool-clear",
             "redis-calls",
         ),
-        *("retire-", "standby-", "writer-"),
+        *("retire-", "standby-", "webhook-attempt", "writer-"),
     },
 }
 """Function of ``ledger.background`` → the names of its tasks, or what their names begin with."""

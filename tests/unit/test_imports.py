@@ -136,6 +136,7 @@ ADAPTERS = {
         "api.identity.receipt_keys",
         "api.identity.copying",
     ),
+    "api.webhooks.store",
     *("api.limits.memory", "api.limits.redis"),
 }
 NAMES_ADAPTERS = {
@@ -184,7 +185,7 @@ def test_an_adapter_of_the_read_side_imports_no_adapter_of_the_ledger() -> None:
 
 LAYERS_OF_THE_API = (
     {"nodes", "sealing", "identity"},
-    {"limits"},
+    {"limits", "webhooks"},
     {"http"},
     {"openapi"},
     {"routes"},

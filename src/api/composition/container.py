@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 
-from api.composition.access import AccessParts, AvailableKeys, Limiting
+from api.composition.access import AccessParts, AvailableKeys, AvailableWebhooks, Limiting
 from api.composition.application import Applications, Listening, build_applications
 from api.composition.child_process import Child
 from api.composition.clock import system_clock
@@ -256,11 +256,12 @@ class Embedded(Provider):
         access: Access,
         limiting: Limiting,
         keys: AvailableKeys,
+        webhooks: AvailableWebhooks,
         settings: Settings,
     ) -> Applications:
         children = {"follower": follower, "check": check}
         gauges = ReadModelGauges(node, model, children, durations, _pooled(model), _counted(reads))
-        return _applications(settings, node, reads, gauges, log_view, sealer, hub, access, limiting, keys)
+        return _applications(settings, node, reads, gauges, log_view, sealer, hub, access, limiting, keys, webhooks)
 
 
 class Distributed(Provider):
@@ -362,10 +363,11 @@ class Distributed(Provider):
         access: Access,
         limiting: Limiting,
         keys: AvailableKeys,
+        webhooks: AvailableWebhooks,
         settings: Settings,
     ) -> Applications:
         gauges = ReadModelGauges(node, model, {}, durations, _pooled(model), _counted(reads))
-        return _applications(settings, node, reads, gauges, log_view, sealer, hub, access, limiting, keys)
+        return _applications(settings, node, reads, gauges, log_view, sealer, hub, access, limiting, keys, webhooks)
 
 
 def _applications(
@@ -379,6 +381,7 @@ def _applications(
     access: Access,
     limiting: Limiting,
     keys: AvailableKeys,
+    webhooks: AvailableWebhooks,
 ) -> Applications:
     listening = Listening(
         login=access.login,
@@ -391,7 +394,11 @@ def _applications(
         request_log=RequestLog(settings.access_log, settings.slow_request_ms / 1_000 or inf),
     )
     seals = sealer.file
-    return build_applications(node, reads, gauges, settings.advertise, log_view, seals, listening, hub, keys.keys)
+    return build_applications(
+        *(node, reads, gauges, settings.advertise, log_view, seals, listening, hub),
+        keys=keys.keys,
+        webhooks=webhooks.webhooks,
+    )
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from api.http.limiter import Limiter
 from api.http.metrics import Metrics
 from api.identity.keys import Keys
 from api.identity.login import Login
+from api.webhooks.webhooks import Webhooks
 from ledger.core.games.edges import EdgeExceeded
 from ledger.node.node import Node
 from ledger.operations.seals import SealFile
@@ -39,5 +40,7 @@ class Service(NamedTuple):
     """The live feeds."""
     keys: Keys | None
     """None: there is no master key, so nothing is signed, and commands have no private texts."""
+    webhooks: Webhooks | None = None
+    """None: there is no master key."""
     edges: Sequence[EdgeExceeded] = ()
     """The games of this node in which commissions and bonuses can cost more than the game wins."""
