@@ -11,7 +11,8 @@ import pytest_asyncio
 
 from api.webhooks.guard import AddressRefused, Guard
 from api.webhooks.requests import Sending
-from unit.webhook_receiver import LOOPBACK, Receiver
+from unit.webhooks_in_memory import LOOPBACK
+from webhook_receiver import Receiver
 
 _REFUSED = """
     0.0.0.0 0.1.2.3 10.0.0.1 10.255.255.255 100.64.0.1 127.0.0.1 127.1.2.3 169.254.1.1 169.254.169.254 172.16.0.1

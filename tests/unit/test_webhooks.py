@@ -16,7 +16,8 @@ from api.webhooks.sender import CONNECTIONS, FIRST_RETRY_S, RETRY_S_MAX
 from api.webhooks.stream import LETTERS_MAX
 from unit.given import deposit, open_wallet
 from unit.node_in_memory import World
-from unit.webhook_receiver import Got, Receiver, Sending
+from unit.webhooks_in_memory import Sending
+from webhook_receiver import Got, Receiver
 
 USERS = [f"u{n}" for n in range(12)]
 
@@ -165,7 +166,7 @@ async def test_pauses_double_up_to_half_an_hour_until_the_event_is_a_dead_letter
     assert len(receiver.got) == attempts + 2
 
 
-async def test_a_user_whose_events_are_refused_and_a_receiver_that_hangs_hold_up_nobody_else(
+async def test_a_user_whose_events_are_refused_and_a_receiver_that_hangs_delay_no_other(
     world: World, receiver: Receiver, tmp_path: Path
 ) -> None:
     receiver.decide = lambda one: (

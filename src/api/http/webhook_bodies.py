@@ -9,7 +9,6 @@ from api.webhooks.sender import TYPES
 from api.webhooks.webhooks import GIVE_UP_S, GIVE_UP_S_MAX, GRACE_S
 from ledger.core.fields import TIME_US_MAX, UserId
 
-GIVE_UP_S_MIN: Final = 60
 GRACE_S_MAX: Final = 30 * 86_400
 POSITIONS_MAX: Final = 1_024
 """Positions of one request: one of each partition."""
@@ -49,9 +48,12 @@ _Types = Annotated[
 _GiveUp = Annotated[
     int,
     Meta(
-        ge=GIVE_UP_S_MIN,
+        ge=0,
         le=GIVE_UP_S_MAX,
-        description="An event that was not delivered so many seconds after its first attempt becomes a dead letter",
+        description=(
+            "An event that was not delivered so many seconds after its first attempt becomes a dead letter; 0: after "
+            "one attempt"
+        ),
         examples=[GIVE_UP_S],
     ),
 ]

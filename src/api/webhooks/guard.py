@@ -1,7 +1,7 @@
 """To which addresses a webhook may go: to public ones, and to the networks that ``STAKELOG_WEBHOOK_NETWORKS`` names.
 
-Otherwise whoever may add an endpoint could let the service call what only the service can reach: a database, another
-node, the metadata of the cloud's machine at 169.254.169.254 (server-side request forgery).
+Otherwise a client that may add an endpoint could let the service call what only the service can reach: a database,
+another node, the metadata of the cloud's machine at 169.254.169.254 (server-side request forgery).
 
 Invariants:
 (1) a name is allowed only if every address that it has is allowed;

@@ -6,7 +6,7 @@ For each endpoint and partition there is a *cursor*, and *letters*:
 - a letter is an event that was tried and not delivered, or one behind it of the same user. It waits for its next
   attempt, or is *dead*: it was given up, and is not tried again unless a replay asks for it.
 
-The owner of a partition *claims* the cursor, and nobody else may save it until the next claim. So a node that lost a
+The owner of a partition *claims* the cursor, and only it may save it until the next claim. So a node that lost a
 partition cannot overwrite what its next owner saved, and a replay, which claims too, is never undone by a sender that
 has not heard of it.
 """

@@ -296,7 +296,7 @@ class Sender:
             return
         lane.busy = False
         if stream.is_dropped:
-            return  # whoever claimed the partition sends it again
+            return  # the next owner of the partition sends it again
         if error:
             self._on_failure(lane, error)
         else:
