@@ -71,6 +71,7 @@ _Seq = Annotated[
     str,
     Meta(
         pattern=r"^(0|[1-9][0-9]{0,3}):[1-9][0-9]{0,15}\Z",
+        description="Position of the event: `<partition>:<seq>`; it is the `webhook-id`",
         examples=["3:42"],
         extra={"must": "the position of an event, <partition>:<seq>"},
     ),

@@ -341,6 +341,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     """An event that was given up. `GET /v1/events/{position}` returns it."""
 
     position: str
+    """Position of the event: `<partition>:<seq>`; it is the `webhook-id`"""
 
     user_id: str
     """The user who owns the wallet: 1–64 of `A–Z a–z 0–9 _ - . : @`, beginning with a letter or digit. Names
@@ -965,7 +966,9 @@ class ListedWebhook(Struct, frozen=True, kw_only=True):
     """The types of the events that it gets; null: all"""
 
     give_up_s: int
-    """An event that was not delivered so many seconds after its first attempt becomes a dead letter"""
+    """An event that was not delivered so many seconds after its first attempt becomes a dead letter; 0: after
+    one attempt
+    """
 
     enabled: bool
     """False: nothing is sent; what comes meanwhile is sent later"""
