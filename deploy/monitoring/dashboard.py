@@ -432,7 +432,7 @@ ROWS: Final = (
             Panel(
                 "Events sent",
                 "ops",
-                "Events a second that receivers took, attempts that failed, and events that were given up. Alert: any "
+                "Events a second that were taken, attempts that failed, and events that were given up. Alert: any "
                 "event given up.",
                 (
                     (f"sum(rate(stakelog_webhook_delivered_total{_RATE}))", "taken"),

@@ -55,7 +55,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 def play(server: LoggedInClient, users: list[str], rounds: int) -> int:
     """Returns how many events it made."""
-    batches = [[{"type": "open_wallet", "command_id": "open", "user_id": user} for user in users]]
+    batches: list[list[dict[str, Any]]] = [
+        [{"type": "open_wallet", "command_id": "open", "user_id": user} for user in users]
+    ]
     for number in range(rounds):
         deposit = {
             "type": "deposit",

@@ -40,7 +40,7 @@ def deposits(number: int) -> list[dict[str, Any]]:
 async def test_a_node_that_is_killed_in_mid_delivery_is_continued_by_the_other_from_the_stored_cursor(
     own_kafka: Kafka, postgresql: EmptyDatabases, tmp_path: Path
 ) -> None:
-    settings = {"MASTER_KEY": MASTER_KEY, "WEBHOOK_NETWORKS": "127.0.0.0/8"}
+    settings: dict[str, Any] = {"MASTER_KEY": MASTER_KEY, "WEBHOOK_NETWORKS": "127.0.0.0/8"}
     with (
         postgresql.one() as url,
         Cluster(own_kafka, tmp_path, nodes=2, partitions=PARTITIONS, read_model=url, **settings) as cluster,

@@ -81,8 +81,17 @@ class Sending:
     async def looked(self) -> None:
         """Wait until each sender has looked again, twice: whatever was due has been sent."""
         async with asyncio.timeout(60):
-            enough = self.looks + 6 * max(1, self.webhooks.senders)
+            enough = self.looks + 6 * max(1, len(self.webhooks.running))
             while self.looks < enough:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+
+    async def applied(self) -> None:
+        """Wait until the senders are those of the endpoints as they are stored."""
+        async with asyncio.timeout(60):
+            while True:
+                stored = [one.endpoint for one in await self.webhooks.listed() if one.endpoint.enabled]
+                if {*self.webhooks.running} == {*stored}:
+                    return
                 await asyncio.sleep(0.005)
 
     async def until(self, condition: Callable[[], bool]) -> None:

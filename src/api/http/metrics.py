@@ -251,7 +251,7 @@ class _WebhookCounts(Collector):
 
     def collect(self) -> Iterator[Metric]:
         webhooks = self._webhooks
-        yield GaugeMetricFamily("stakelog_webhooks", "Webhooks that this process sends to", webhooks.senders)
+        yield GaugeMetricFamily("stakelog_webhooks", "Webhooks that this process sends to", len(webhooks.running))
         yield GaugeMetricFamily(
             "stakelog_webhook_lag_seconds",
             "Age of the oldest event that a webhook has not got, of the partitions of this node; 0: none",

@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 from api.webhooks.guard import URL_MAX
 from api.webhooks.sender import TYPES
 from api.webhooks.webhooks import GIVE_UP_S, GIVE_UP_S_MAX, GRACE_S
-from ledger.core.fields import TIME_US_MAX, UserId
+from ledger.core.fields import TIME_US_MAX
 
 GRACE_S_MAX: Final = 30 * 86_400
 POSITIONS_MAX: Final = 1_024
@@ -35,7 +35,15 @@ _Url = Annotated[
         examples=["https://shop.example/hooks/stakelog"],
     ),
 ]
-_Type = Annotated[str, Meta(pattern=rf"^({'|'.join(TYPES)})\Z", extra_json_schema={"enum": list(TYPES)})]
+_Type = Annotated[
+    str,
+    Meta(
+        pattern=rf"^({'|'.join(TYPES)})\Z",
+        description="Type of the event",
+        examples=["deposited"],
+        extra_json_schema={"enum": list(TYPES)},
+    ),
+]
 _Types = Annotated[
     tuple[_Type, ...],
     Meta(
@@ -186,7 +194,9 @@ class DeadLetter(Struct, frozen=True):
     """An event that was given up. `GET /v1/events/{position}` returns it."""
 
     position: _Seq
-    user_id: UserId
+    user_id: Annotated[
+        str, Meta(description="The event's user, or a stream such as `game:wingo_1m`", examples=["player-15"])
+    ]
     type: _Type
     time_us: _TimeUs
     attempts: Annotated[int, Meta(ge=1, description="How often it was sent", examples=[53])]

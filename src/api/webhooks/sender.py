@@ -22,7 +22,7 @@ from api.identity.ports import IdentityUnavailable
 from api.webhooks.guard import Guard
 from api.webhooks.ports import Endpoint, WebhookStore
 from api.webhooks.signing import signed_headers
-from api.webhooks.stream import LETTERS_MAX, Lane, Stream
+from api.webhooks.stream import LETTERS_MAX, PAGE, Lane, Stream
 from ledger import background
 from ledger.core.events import DATA_OF
 from ledger.core.position import Position
@@ -44,7 +44,6 @@ _RECOVERY_EVERY_US: Final = 60_000_000
 are refused again and again get no more than an attempt a minute by it."""
 _FAILURES: Final = 3
 """So many failures without a success between them: the receiver is away."""
-_PAGE: Final = 100
 _FRESH_MAX: Final = 500
 _FRESH_BYTES: Final = 4 * 1024 * 1024
 _LOOK_S: Final = 0.05
@@ -221,7 +220,7 @@ class Sender:
                 continue
             if fresh >= _FRESH_MAX or fresh_bytes >= _FRESH_BYTES:
                 return
-            many = min(_PAGE, end - stream.read_to)
+            many = min(PAGE, end - stream.read_to)
             records = await self._log.records(partition, stream.read_to + 1, many)
             self._ready.extend(stream.add(records, self._wanted))
             fresh += len(records)

@@ -9,7 +9,8 @@ does not hold up the others.
 
 Invariants:
 (1) the cursor to save is the last seq before the oldest fresh event;
-(2) at most ``LETTERS_MAX`` letters wait, and those of the page that was read last: reading pauses above it.
+(2) reading pauses while ``LETTERS_MAX`` letters wait, or half a page of fresh events: so there are at most
+    ``LETTERS_MAX`` and one and a half pages of both together.
 """
 
 from collections import deque
@@ -24,6 +25,9 @@ from api.webhooks.ports import Claimed, Letter, Saved
 LETTERS_MAX: Final = 100
 """Of one endpoint and partition. Chosen: that many users whose events are refused do not hold up the others. While a
 receiver is away, so many of its events are tried again and again; the others stay in the log."""
+
+PAGE: Final = 100
+"""Records that are read at once. Chosen: one read for many requests."""
 
 
 class _Record(Struct, gc=False):
@@ -98,7 +102,7 @@ class Stream:
 
     @property
     def may_read(self) -> bool:
-        return not self.more and self.letters < LETTERS_MAX
+        return not self.more and self.letters < LETTERS_MAX and self.fresh <= PAGE // 2
 
     @property
     def oldest_us(self) -> int | None:

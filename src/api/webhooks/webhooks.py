@@ -35,6 +35,8 @@ GIVE_UP_S_MAX: Final = 7 * 86_400
 GRACE_S: Final = 86_400
 """How long the secret before a rotation still signs, unless the rotation says otherwise. Chosen."""
 _AFTER_ERROR_S: Final = 1.0
+_STOP_WITHIN_S: Final = 12.0
+"""Chosen: longer than a transaction may take."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -76,6 +78,7 @@ class Webhooks:
         self.counts = Counts()
         self._senders: dict[str, Sender] = {}
         self._changed = asyncio.Event()
+        self._stopping = False
         self._task: asyncio.Task[None] | None = None
         self._warnings = RareWarnings(_log)
 
@@ -84,17 +87,21 @@ class Webhooks:
 
     async def stop(self) -> None:
         """Save what is done. Stopping again is harmless."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
-            self._task = None
+        self._stopping = True
+        self._changed.set()
+        task, self._task = self._task, None
+        if task is not None:
+            # Not cancelled at once: it may be stopping a sender, whose connections would stay open.
+            await asyncio.wait({task}, timeout=_STOP_WITHIN_S)
+            task.cancel()
+            await asyncio.wait({task})
         await self._stop_senders(list(self._senders))
         await self._store.close()
 
     @property
-    def senders(self) -> int:
-        """How many endpoints this process sends to."""
-        return len(self._senders)
+    def running(self) -> list[Endpoint]:
+        """The endpoints that this process sends to, as it knows them."""
+        return [sender.endpoint for sender in self._senders.values()]
 
     @property
     def lag_s(self) -> float:
@@ -106,16 +113,16 @@ class Webhooks:
     # --- the senders -----------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        while True:
+        while not self._stopping:
             self._changed.clear()
+            pause_s = self._poll_s
             try:
                 await self._follow(await self._store.endpoints())
             except LedgerError as error:
                 self._warnings.warn("the webhooks cannot be read: %s", error)
-                await asyncio.sleep(_AFTER_ERROR_S)
-                continue
+                pause_s = _AFTER_ERROR_S
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._poll_s):
+                async with asyncio.timeout(pause_s):
                     await self._changed.wait()
 
     async def _follow(self, stored: Sequence[StoredEndpoint]) -> None:

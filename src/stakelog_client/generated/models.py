@@ -344,11 +344,10 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     """Position of the event: `<partition>:<seq>`; it is the `webhook-id`"""
 
     user_id: str
-    """The user who owns the wallet: 1–64 of `A–Z a–z 0–9 _ - . : @`, beginning with a letter or digit. Names
-    that begin with `game:`, `gift:`, `code:` or `partition:` are reserved
-    """
+    """The event's user, or a stream such as `game:wingo_1m`"""
 
     type: str
+    """Type of the event"""
 
     time_us: int
     """Unix microseconds, UTC"""
