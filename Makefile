@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
+# The tools of the documentation have an environment of their own, so that `make run` stays small.
+DOCS := build/docs-tools
 
 UP ?= postgresql
 AUTH ?= on
@@ -14,7 +16,7 @@ QUICK ?=
 # Images for containers like to set it; then each of the hundreds of processes that the tests start compiles all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run up down demo test coverage check fuzz format bench bench-distributed schemas lock clean
+.PHONY: help page setup run up down demo test coverage check fuzz format bench bench-distributed schemas docs lock clean
 
 help: ## show these lines
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 26
@@ -49,16 +51,16 @@ fuzz: setup ## send random and mutated bytes to a service with login, for SECOND
 	@FUZZ_SECONDS=$(or $(SECONDS),300) $(BIN)/pytest -q -s --timeout 0 tests/system/test_byte_fuzz.py
 
 check: setup ## check format, lint, security and types, and run the fast tests: under a minute
-	@$(BIN)/ruff format --check src schemas tests deploy
-	@$(BIN)/ruff check src schemas tests deploy
+	@$(BIN)/ruff format --check src schemas tests deploy examples
+	@$(BIN)/ruff check src schemas tests deploy examples
 	@$(BIN)/bandit -q -c pyproject.toml -r src/api src/ledger src/projections src/http_client
 	@$(BIN)/mypy
 	@# Each worker imports all tests that it may run: three of them, without the system tests and what only these need.
 	@$(BIN)/pytest -n 3 -m "not system" --ignore tests/system -p no:schemathesis -p no:faker -p no:anyio
 
 test: setup ## run everything: checks, and all tests on real processes and real servers
-	@$(BIN)/ruff format --check src schemas tests deploy
-	@$(BIN)/ruff check src schemas tests deploy
+	@$(BIN)/ruff format --check src schemas tests deploy examples
+	@$(BIN)/ruff check src schemas tests deploy examples
 	@$(BIN)/bandit -q -c pyproject.toml -r src/api src/ledger src/projections src/http_client
 	@$(BIN)/mypy
 	@$(PYTHON) -m deploy.local install
@@ -71,8 +73,8 @@ coverage: setup ## show which lines the fast tests reach; tests that start the p
 	@$(BIN)/coverage report
 
 format: setup ## let the formatter and the linter correct what they can
-	@$(BIN)/ruff format src schemas tests deploy
-	@$(BIN)/ruff check --fix src schemas tests deploy
+	@$(BIN)/ruff format src schemas tests deploy examples
+	@$(BIN)/ruff check --fix src schemas tests deploy examples
 
 bench: setup ## measure, as ratios within one run: a table, and a JSON file in build/bench
 	@$(BIN)/stakelog bench
@@ -81,12 +83,29 @@ bench-distributed: setup ## measure three nodes on real servers, started for it 
 	@$(PYTHON) -m deploy.local with kafka postgresql mariadb redis -- \
 		$(BIN)/stakelog bench --distributed $(if $(QUICK),--quick)
 
-schemas: setup ## write the schemas, the API's document, docs/commands.md and docs/roles.md from the code
+schemas: setup ## write the schemas, the API's document, and the reference pages of docs from the code
 	@$(BIN)/python -m schemas.generate
 
-lock: setup ## write the lock file with the newest versions that pyproject.toml allows
+docs: $(DOCS)/.set-up ## build the documentation site in build/site; a warning is an error
+	@$(DOCS)/bin/zensical build --strict --clean
+
+$(DOCS)/.set-up: requirements-docs.lock
+	@echo "Setting up $(DOCS) from requirements-docs.lock (some seconds the first time) …"
+	@test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	@touch $@
+
+page: ## build the operator's page from src/api/page/source (needs npm); FOLDER=…: somewhere else
+	@mkdir -p build/page
+	@cp src/api/page/source/package.json src/api/page/source/package-lock.json build/page/
+	@npm ci --prefix build/page --ignore-scripts --no-audit --no-fund --loglevel=error
+	@NODE_PATH=$(CURDIR)/build/page/node_modules node src/api/page/source/build.cjs $(or $(FOLDER),src/api/page/built)
+
+lock: setup ## write the lock files with the newest versions that are allowed
 	@$(BIN)/pip-compile --quiet --upgrade --extra dev --extra parquet --generate-hashes --strip-extras --allow-unsafe \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header -o requirements.lock pyproject.toml
+	@$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header -o requirements-docs.lock requirements-docs.in
 
 clean: ## remove all build output (never ./data)
-	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	@rm -rf $(VENV) build dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

@@ -9,6 +9,7 @@
 ``limits``       rate limits, and signed requests
 ``nodes``        the client and the messages of the nodes' own routes
 ``openapi``      the OpenAPI document
+``page``         the files of the operator's page
 ``composition``  settings, and the container that opens the adapters they name
 ``cli``          the program ``stakelog``
 ===============  ====================================================================================================

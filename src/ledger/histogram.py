@@ -22,6 +22,11 @@ class Histogram:
         self._counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
+    @property
+    def counts(self) -> Sequence[int]:
+        """How many values are in each bucket, and above the last one."""
+        return self._counts
+
     def buckets(self) -> Iterator[tuple[str, float]]:
         """Yield (bound as text, how many values are at most this bound) for each bound and for ``+Inf``, the buckets
         of Prometheus' text format."""

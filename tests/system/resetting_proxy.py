@@ -54,15 +54,17 @@ class ResettingProxy:
         return self.frozen - frozen
 
     async def _reset_one(self) -> None:
-        while not self._pairs:  # noqa: ASYNC110 - connections are made by other processes
+        while not (pairs := self._open_pairs()):  # noqa: ASYNC110 - connections are made by other processes
             await asyncio.sleep(0.005)
-        pair = self._chance.choice(sorted(self._pairs, key=id))
-        self._pairs.discard(pair)
+        pair = self._chance.choice(pairs)
         for writer in pair:
             connection: socket.socket = writer.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
         self.resets += 1
+
+    def _open_pairs(self) -> list[tuple[asyncio.StreamWriter, asyncio.StreamWriter]]:
+        return sorted((pair for pair in self._pairs if not any(end.is_closing() for end in pair)), key=id)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -79,9 +81,11 @@ class ResettingProxy:
                 self._pump(number, up_reader, writer),
             )
         finally:
-            self._pairs.discard(pair)
             for end in pair:
                 end.close()
+            # An end whose peer reads nothing stays open: ``_end`` has to find it among the pairs.
+            await asyncio.gather(*(end.wait_closed() for end in pair), return_exceptions=True)
+            self._pairs.discard(pair)
 
     async def _pump(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -102,14 +106,18 @@ class ResettingProxy:
 
     async def _end(self) -> None:
         assert self._server is not None
+        # asyncio forgets to close a connection that it accepts in the turn of the loop in which a server is closed.
+        for listening in self._server.sockets:
+            self._loop.remove_reader(listening.fileno())
+        for _ in range(3):
+            await asyncio.sleep(0)
         self._server.close()
         self._ends.set()
-        for pair in self._pairs:
-            for writer in pair:
-                writer.transport.abort()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        if others:
-            await asyncio.wait(others, timeout=5)
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for pair in self._pairs:
+                for writer in pair:
+                    writer.transport.abort()
+            await asyncio.wait(others, timeout=0.1)  # a connection that was being made is one of the pairs then
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -172,6 +172,6 @@ async def test_others_are_served_while_a_thousand_are_idle_and_two_hundred_are_s
                 assert (await client.get(f"/v1/wallets/u{number}?consistency=strong")).status_code == 200
         assert psutil.Process(service.pid).memory_info().rss - before < KEPT_BYTES
         for writer in (*connections, *slow):
-            writer.close()
+            writer.transport.abort()
     finally:
         await asyncio.to_thread(service.stop)

@@ -21,6 +21,7 @@ ELSEWHERE: Final = {
     "projections/auditing/background_check.py": "a TaskGroup, which awaits its tasks and raises their errors",
     "ledger/kafka/reader.py": "a thread without an event loop waits for each result at once",
     "stakelog_client/batching.py": "a library of its own: each caller awaits an outcome that its task has to set",
+    "stakelog_client/testing.py": "one task for each request, whose error the reader of its response gets",
     "stakelog_client/client.py": "a thread without an event loop waits for each result at once",
 }
 
@@ -31,7 +32,16 @@ TASKS: Final = {
     },
     "keep": {
         *("live-feeds", "live-feeds-changes", "live-feeds-tend"),
-        *("child-", "copies-of-seals", "follow-ups", "follow-ups-", "forwarding-retry", "loop-delay", "rate-limits"),
+        *(
+            "child-",
+            "copies-of-seals",
+            "follow-ups",
+            "follow-ups-",
+            "forwarding-retry",
+            "loop-delay",
+            "samples",
+            "rate-limits",
+        ),
         *("revocations", "seals", "signing-keys", "snapshots", "standby-follow-ups", "suspect-reads", "tls-reload"),
         *("unsettled", "webhooks", "webhooks-endpoint"),
     },
@@ -46,7 +56,7 @@ TASKS: Final = {
             "pool-clear",
             "redis-calls",
         ),
-        *("retire-", "standby-", "webhook-attempt", "writer-"),
+        *("retire-", "standby-", "verification", "webhook-attempt", "writer-"),
     },
 }
 """Function of ``ledger.background`` → the names of its tasks, or what their names begin with."""

@@ -52,7 +52,10 @@ OPEN: Final = {
     *("/", "/healthz", "/readyz", "/schema", "/schema/", "/schema/scalar.js"),
     *("/.well-known/jwks.json", "/.well-known/oauth-authorization-server"),
     *("/v1/auth/token", "/v1/auth/refresh", "/v1/auth/logout"),
+    *("/admin", "/admin/assets/{name}"),
+    *("/admin/session", "/admin/session/refresh", "/admin/session/logout"),
 }
+POSTED: Final = {path for path in OPEN if path.startswith(("/v1/auth/", "/admin/session"))}
 PATHS: Final = {
     "user_id": "u1",
     "command_id": "c-1",
@@ -165,7 +168,7 @@ async def test_without_a_token_a_route_is_401_whatever_else_is_wrong(world: Worl
     assert (await world.api.ask(head, target_of(route))).status == 401
 
 
-@pytest.mark.parametrize("path", sorted(OPEN - {"/v1/auth/token", "/v1/auth/refresh", "/v1/auth/logout"}))
+@pytest.mark.parametrize("path", sorted(OPEN - POSTED))
 async def test_an_open_route_needs_no_token_and_ignores_a_wrong_one(world: World, path: str) -> None:
     for headers in ([], [bearer("nonsense")]):
         assert (await world.api.get(path, *headers)).status in (200, 302, 404), "404: there are no keys"

@@ -104,11 +104,14 @@ async def _serve(settings: Settings) -> None:
         if internal is not None:
             assert apps.internal is not None
             listeners.append(Listener(apps.internal, internal, int(_INTERNAL_CONNECTIONS_MAX * share)))
-        loop_delay = apps.public.service.metrics.loop_delay
+        loop_delay, samples = apps.public.service.metrics.loop_delay, apps.public.service.samples
         loop_delay.start()
+        samples.start()
         try:
             await _serve_node(settings, node, children, listeners, stop)
         finally:
+            await apps.public.service.verification.stop()
+            await samples.stop()
             await loop_delay.stop()
     finally:
         await _close(container)

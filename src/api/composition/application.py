@@ -1,6 +1,7 @@
 """The ASGI applications of a node: one for clients, and one for other nodes and for operators."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -12,8 +13,10 @@ from api.http.gate import AnyGate, Gate, OpenGate
 from api.http.limiter import Limiter
 from api.http.metrics import Metrics, ReadModelGauges
 from api.http.routing import Router
-from api.http.service import Service
+from api.http.samples import Samples
+from api.http.service import AskNode, Service
 from api.http.sockets import Sockets
+from api.http.verification import Verification
 from api.identity.keys import Keys
 from api.identity.login import Login
 from api.nodes.proof import NodeProofs
@@ -50,6 +53,10 @@ class Listening(Struct, frozen=True, kw_only=True):
     """The same."""
     adjust_max: Mapping[str, int] = {}
     """Asset → what an operator may adjust alone, in minor units; an asset without one has no bound."""
+    ask_node: AskNode | None = None
+    """Asks another node for its last hour; None: there is no other node."""
+    log_folder: Path | None = None
+    """The folder of the log; None: it is elsewhere."""
     request_log: RequestLog = RequestLog()
     """Which requests get a line in the log."""
 
@@ -90,10 +97,24 @@ def build_applications(
         None if login is None else login.tokens,
         webhooks,
     )
-    edges = exceeded_edges(node.rules.games, node.rules.money, node.assets)
-    peers = PeerHandler(node)
     service = Service(
-        *(node, reads, log, address, metrics, peers, seals, gate, login, limiter, hub, keys, webhooks, edges)
+        node=node,
+        reads=reads,
+        log=log,
+        address=address,
+        metrics=metrics,
+        samples=Samples(metrics),
+        verification=Verification(listening.log_folder),
+        peers=PeerHandler(node),
+        seals=seals,
+        gate=gate,
+        login=login,
+        limiter=limiter,
+        hub=hub,
+        keys=keys,
+        webhooks=webhooks,
+        ask_node=listening.ask_node,
+        edges=exceeded_edges(node.rules.games, node.rules.money, node.assets),
     )
     routes = [route for route in ROUTES if not listening.internal or route.path != _METRICS]
     cors = Cors(listening.origins) if listening.origins else None

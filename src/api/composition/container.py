@@ -25,6 +25,7 @@ from api.composition.settings import MEMORY, SQLITE, Settings
 from api.http.application import RequestLog
 from api.http.consistency import body_of
 from api.http.metrics import ReadModelGauges
+from api.http.service import AskNode
 from api.identity.login import Access
 from api.sealing.outside import outside_of
 from api.sealing.sealer import Sealer
@@ -365,9 +366,15 @@ class Distributed(Provider):
         keys: AvailableKeys,
         webhooks: AvailableWebhooks,
         settings: Settings,
+        peers: Peers,
     ) -> Applications:
+        from api.nodes.client import HttpPeers
+
+        assert isinstance(peers, HttpPeers)
         gauges = ReadModelGauges(node, model, {}, durations, _pooled(model), _counted(reads))
-        return _applications(settings, node, reads, gauges, log_view, sealer, hub, access, limiting, keys, webhooks)
+        return _applications(
+            *(settings, node, reads, gauges, log_view, sealer, hub, access, limiting, keys, webhooks), peers.now
+        )
 
 
 def _applications(
@@ -382,6 +389,7 @@ def _applications(
     limiting: Limiting,
     keys: AvailableKeys,
     webhooks: AvailableWebhooks,
+    ask_node: AskNode | None = None,
 ) -> Applications:
     listening = Listening(
         login=access.login,
@@ -391,6 +399,8 @@ def _applications(
         cluster_secret=settings.cluster_secret,
         tls=settings.tls is not None,
         origins=settings.origins,
+        ask_node=ask_node,
+        log_folder=settings.data if settings.log == SQLITE else None,
         request_log=RequestLog(settings.access_log, settings.slow_request_ms / 1_000 or inf),
     )
     seals = sealer.file

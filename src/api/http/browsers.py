@@ -1,14 +1,14 @@
 """What browsers are told: headers of every response, and which web pages may read responses (CORS).
 
-The service has no cookies: a page authenticates with a token in ``Authorization``, which no browser adds by itself.
-So ``Access-Control-Allow-Credentials`` is never sent, and any page may be allowed by ``*``.
+A page authenticates with a token in ``Authorization``, which no browser adds by itself. So
+``Access-Control-Allow-Credentials`` is never sent, and any page may be allowed by ``*``. The one cookie is that of
+the operator's page (``api.routes.page``); pages of other origins can neither send nor get it.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
-from litestar.types import HTTPScope
-
+from api.http.asgi import HTTPScope
 from api.http.requests import Headers, Response, headers_of
 
 SECURITY: Final[Headers] = (

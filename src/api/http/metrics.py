@@ -71,9 +71,11 @@ class Metrics:
     ) -> None:
         """``limits``, ``tokens``: None while login is off; ``webhooks``: None without a master key."""
         self._registry = CollectorRegistry()
-        self._read_model = read_model
+        self._node = node
+        self.read_model = read_model
         self._commands = Total("stakelog_commands", "Commands by their outcome", ["outcome"], registry=self._registry)
         self._children: dict[str, Total] = {}
+        self._totals: Counter[str] = Counter()
         self.failed_logins = Total("stakelog_failed_logins", "Logins with a wrong secret", registry=self._registry)
         self.requests = RequestMetrics()
         self.loop_delay = LoopDelay()
@@ -97,15 +99,24 @@ class Metrics:
         if child is None:
             child = self._children[outcome] = self._commands.labels(outcome)
         child.inc(number)
+        self._totals[outcome] += number
 
     def count_all(self, answers: Iterable[AnyResponse | Problem]) -> None:
         for outcome, number in Counter(map(outcome_of, answers)).items():
             self.count(outcome, number)
 
+    def outcomes(self) -> dict[str, int]:
+        """How many commands had each outcome since the process started."""
+        return dict(self._totals)
+
+    def waiting(self) -> int:
+        """Commands and follow-ups that wait for a partition of this node."""
+        return sum(writer.waiting for writer in self._node.writers.values())
+
     async def exposition(self) -> bytes:
         with suppress(TimeoutError):  # then the gauges have the values of the previous scrape
             async with asyncio.timeout(_LOOK_S):
-                await self._read_model.look()
+                await self.read_model.look()
         return generate_latest(self._registry)
 
 
@@ -318,14 +329,15 @@ class ReadModelGauges(Collector):
         """By child: what returns its process id."""
         self._seen: _Seen | None = None
 
-    async def look(self) -> None:
-        """Read the gauges. If the tables cannot be read, the last known heads count: the lag grows."""
+    async def look(self) -> bool:
+        """Read the gauges. If the tables cannot be read, the last known heads count: the lag grows. Returns whether
+        the gauges are known."""
         seen = self._seen
         with suppress(ReadModelUnavailable):
             status, accounts = await read_model_status(self._model), await account_totals(self._model)
             seen = _Seen(status, accounts, {} if self._pooled is None else await self._pooled.retries())
         if seen is None:
-            return
+            return False
         now_us = time_ns() // 1_000
         lag_events, lag_s = [], []
         for partition, head in enumerate(seen.status.heads):
@@ -337,6 +349,31 @@ class ReadModelGauges(Collector):
             lag_events.append(behind)
             lag_s.append(max(0, now_us - since_us) / 1_000_000)
         self._seen = seen._replace(lag_events=lag_events, lag_s=lag_s)
+        return True
+
+    @property
+    def lag_ms(self) -> int | None:
+        """Of the last ``look``, of the partition that is furthest behind."""
+        return None if self._seen is None else round(max(self._seen.lag_s, default=0.0) * 1_000)
+
+    @property
+    def status(self) -> ReadModelStatus | None:
+        """Of the last ``look``."""
+        return None if self._seen is None else self._seen.status
+
+    @property
+    def down(self) -> list[str]:
+        """The child processes that do not run now, by their names in messages."""
+        return [child.name for child in self._children.values() if not child.up]
+
+    def house(self) -> dict[str, int]:
+        """Balances of the house and transit accounts by account and asset, of the last ``look``."""
+        accounts = () if self._seen is None else self._seen.accounts
+        return {
+            f"{total.account} {total.asset}": total.balance
+            for total in accounts
+            if not total.account.startswith("wallet/")
+        }
 
     def collect(self) -> Iterator[Metric]:
         for name, child in self._children.items():

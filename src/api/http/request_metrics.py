@@ -3,7 +3,7 @@
 The histogram of prometheus_client takes three locks a value; the event loop is the only thread that counts requests.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from prometheus_client.core import HistogramMetricFamily, Metric
@@ -28,6 +28,14 @@ class RequestMetrics(Collector):
         if series is None:
             series = self._series[key] = Histogram(SECONDS)
         series.count(seconds)
+
+    def durations(self, method: str, routes: Collection[str]) -> list[int]:
+        """How many requests of these routes lasted as long as each bucket of ``SECONDS``, and longer than all."""
+        totals = [0] * (len(SECONDS) + 1)
+        for (counted, route, _), series in self._series.items():
+            if counted == method and route in routes:
+                totals = [total + number for total, number in zip(totals, series.counts, strict=True)]
+        return totals
 
     def collect(self) -> Iterator[Metric]:
         family = HistogramMetricFamily(

@@ -31,13 +31,13 @@ from api.identity.login import Login
 from api.identity.tokens import ACCESS_S, TokenPair
 from ledger.pacing import WARN_EVERY_S, RareWarnings
 
-_NO_STORE: Final[Headers] = (*NO_STORE, (b"pragma", b"no-cache"))
+TOKENS_NOT_KEPT: Final[Headers] = (*NO_STORE, (b"pragma", b"no-cache"))
 _KEEP_5_MIN: Final[Headers] = ((b"cache-control", b"max-age=300"),)
 """Chosen: half the time for which a new key is published before it is used."""
 _FORM: Final = b"application/x-www-form-urlencoded"
 _BASIC: Final = b"basic"
 _BASIC_CHALLENGE: Final = (b"www-authenticate", b'Basic realm="stakelog"')
-_WRONG: Final = "the client is unknown or disabled, or its secret is wrong"
+WRONG: Final = "the client is unknown or disabled, or its secret is wrong"
 _SPENT: Final = "the refresh token is unknown, spent, revoked or expired"
 _failures: Final = RareWarnings(logging.getLogger(__name__))
 
@@ -50,7 +50,7 @@ class _Refused(Exception):
         self.error, self.description = error, description
 
 
-class _Credentials(NamedTuple):
+class Credentials(NamedTuple):
     client_id: str
     secrets: tuple[str, ...]
     """The secret, in each spelling that the client may have meant."""
@@ -68,10 +68,10 @@ async def post_token(service: Service, request: Request[Any, Any]) -> Response:
     if headers_of(request.scope).get(b"content-type", b"").split(b";")[0].strip().lower() == _FORM:
         return await _form_response(service, request)
     body = await read_json(request, LoginBody, _FORM.decode())
-    found = await _client_of(service, request, _Credentials(body.client_id, (body.client_secret,)))
+    found = await client_of(service, request, Credentials(body.client_id, (body.client_secret,)))
     pair = None if found is None else await login.tokens.begin(*found)
     if pair is None:
-        raise Problem("unauthenticated", _WRONG)
+        raise Problem("unauthenticated", WRONG)
     return _tokens(pair)
 
 
@@ -87,7 +87,7 @@ async def post_logout(service: Service, request: Request[Any, Any]) -> Response:
     """204 for an unknown token too: it is not valid, which is what the caller wants."""
     login = login_of(service)
     await login.tokens.revoke((await read_json(request, RefreshBody)).refresh_token)
-    return Response(b"", 204, _NO_STORE, None)
+    return Response(b"", 204, TOKENS_NOT_KEPT, None)
 
 
 async def post_player(service: Service, request: Request[Any, Any]) -> Response:
@@ -123,7 +123,7 @@ async def get_oauth_metadata(service: Service, _request: Request[Any, Any]) -> R
     )
 
 
-async def _client_of(service: Service, request: Request[Any, Any], credentials: _Credentials) -> Authenticated | None:
+async def client_of(service: Service, request: Request[Any, Any], credentials: Credentials) -> Authenticated | None:
     """The client that logs in; None: the secret is wrong. The credentials can be decoded to several secrets, and each
     one counts as an attempt. Raises Problem ``rate_limited``."""
     login, limiter = login_of(service), service.limiter
@@ -153,7 +153,7 @@ def _count(failures: Iterable[Callable[[], None]]) -> None:
 
 
 def _tokens(pair: TokenPair) -> Response:
-    return Response(encode(TokenResult(pair.access_token, ACCESS_S, pair.refresh_token)), headers=_NO_STORE)
+    return Response(encode(TokenResult(pair.access_token, ACCESS_S, pair.refresh_token)), headers=TOKENS_NOT_KEPT)
 
 
 # --- OAuth 2.0 -----------------------------------------------------------------------------------------------------
@@ -165,8 +165,8 @@ async def _form_response(service: Service, request: Request[Any, Any]) -> Respon
     except _Refused as refused:
         body = encode(OAuthError(refused.error, refused.description))
         if refused.error == "invalid_client":
-            return Response(body, 401, (*_NO_STORE, _BASIC_CHALLENGE))
-        return Response(body, 400, _NO_STORE)
+            return Response(body, 401, (*TOKENS_NOT_KEPT, _BASIC_CHALLENGE))
+        return Response(body, 400, TOKENS_NOT_KEPT)
 
 
 async def _of_form(service: Service, request: Request[Any, Any]) -> TokenPair:
@@ -180,7 +180,7 @@ async def _of_form(service: Service, request: Request[Any, Any]) -> TokenPair:
                 raise _Refused("invalid_client", "the client must log in, by HTTP Basic or in the form")
             began = await login.tokens.begin(*await _authenticated(service, request, credentials))
             if began is None:
-                raise _Refused("invalid_client", _WRONG)
+                raise _Refused("invalid_client", WRONG)
             return began
         case "refresh_token":
             if not form.get("refresh_token"):
@@ -199,11 +199,11 @@ async def _of_form(service: Service, request: Request[Any, Any]) -> TokenPair:
             raise _Refused("unsupported_grant_type", "grant_type must be client_credentials or refresh_token")
 
 
-async def _authenticated(service: Service, request: Request[Any, Any], credentials: _Credentials) -> Authenticated:
+async def _authenticated(service: Service, request: Request[Any, Any], credentials: Credentials) -> Authenticated:
     """Raises _Refused."""
-    found = await _client_of(service, request, credentials)
+    found = await client_of(service, request, credentials)
     if found is None:
-        raise _Refused("invalid_client", _WRONG)
+        raise _Refused("invalid_client", WRONG)
     return found
 
 
@@ -219,13 +219,13 @@ def _read_form(body: bytes) -> dict[str, str]:
     return form
 
 
-def _credentials(header: bytes | None, form: dict[str, str]) -> _Credentials | None:
+def _credentials(header: bytes | None, form: dict[str, str]) -> Credentials | None:
     """The client's, by HTTP Basic or in the form; None: neither. Raises _Refused."""
     client_id, secret = form.get("client_id"), form.get("client_secret")
     if header is None:
         if secret is None:
             return None
-        return _Credentials(client_id or "", (secret,))
+        return Credentials(client_id or "", (secret,))
     scheme, _, encoded = header.partition(b" ")
     if scheme.lower() != _BASIC:
         raise _Refused("invalid_client", "the header Authorization must be HTTP Basic")
@@ -241,7 +241,7 @@ def _credentials(header: bytes | None, form: dict[str, str]) -> _Credentials | N
         raise _Refused("invalid_request", "the client logs in twice: by HTTP Basic and in the form")
     # The RFC says that both are form-encoded first. Most clients do not do it, which matters for few secrets.
     decoded = unquote_plus(password)
-    return _Credentials(name, (password,) if decoded == password else (password, decoded))
+    return Credentials(name, (password,) if decoded == password else (password, decoded))
 
 
 def _refuse_basic() -> NoReturn:

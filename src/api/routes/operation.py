@@ -38,6 +38,13 @@ async def get_health(service: Service, _request: Request[Any, Any]) -> Response:
 
 
 async def get_readiness(service: Service, _request: Request[Any, Any]) -> Response:
+    if reasons := reasons_of(service):
+        return Response(encode(NotReady("not_ready", reasons)), 503)
+    return Response(encode(Ready(warnings=warnings_of(service) or UNSET)))
+
+
+def reasons_of(service: Service) -> list[str]:
+    """Why the node does not accept commands now."""
     node, reasons = service.node, []
     if not node.ready:
         reasons.append("commands are not accepted: the service is starting, stopping, or its log is unavailable")
@@ -51,15 +58,17 @@ async def get_readiness(service: Service, _request: Request[Any, Any]) -> Respon
         reasons.append(f"the clock is {node.clock_off_us() / 1e6:+.1f} s off the log's: set it right")
     if service.login is not None and not service.login.revocations.known:
         reasons.append("the database of clients and tokens cannot be read, so no token is accepted")
-    if reasons:
-        return Response(encode(NotReady("not_ready", reasons)), 503)
-    # One wrong user, or partition, is no reason to take the whole service out of the balancer.
-    suspects = service.reads.suspects
+    return reasons
+
+
+def warnings_of(service: Service) -> list[str]:
+    """What is wrong with one user, or one partition: no reason to take the whole service out of the balancer."""
+    suspects, stopped = service.reads.suspects, service.node.stopped
     warnings = [suspects.warning] if suspects else []
-    if node.stopped:
-        partitions = ", ".join(map(str, node.stopped))
+    if stopped:
+        partitions = ", ".join(map(str, stopped))
         warnings.append(f"partitions {partitions} accept no commands: the service log says why")
-    return Response(encode(Ready(warnings=warnings or UNSET)))
+    return warnings
 
 
 async def get_metrics(service: Service, _request: Request[Any, Any]) -> Response:

@@ -32,6 +32,7 @@ from api.routes.games_table import GAME_ROUTES
 from api.routes.identity_table import IDENTITY_ROUTES
 from api.routes.live import LIVE_ROUTES
 from api.routes.operation import get_health, get_metrics, get_readiness, get_root, get_schema, get_script
+from api.routes.page_table import PAGE_ROUTES
 from api.routes.parameters import (
     AdjustmentsQuery,
     BalanceQuery,
@@ -591,6 +592,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         description="A browser, which accepts `text/html`, gets a page; every other client gets the JSON.",
     ),
     # For browsers: no part of the document.
+    *PAGE_ROUTES,
     Route(method="GET", path="/", handler=get_root),
     Route(method="GET", path="/schema/", handler=get_schema),
     Route(method="GET", path="/schema/scalar.js", handler=get_script),

@@ -7,8 +7,9 @@ opens the file that is there; without a file, reads raise ReadModelUnavailable.
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -22,6 +23,7 @@ from projections.storage.sqlite_file import BUSY_S, Identity, gone, identity_at,
 from projections.storage.statements import LIVE
 from projections.tables.model import Models
 from projections.tables.queries import Builder, Query, Rows
+from projections.tables.rows import Row
 from projections.tables.tables import Tables
 
 _DIALECT: Final = sqlite.dialect()
@@ -30,6 +32,18 @@ _READERS: Final = 2
 """Threads for the reads that take longer. Chosen: as many as small machines have cores."""
 _LOOK_S: Final = 1.0
 """How often a connection checks that its file is still the file at the path. Chosen: a check takes 2 µs."""
+
+
+@lru_cache(maxsize=4)
+def _tables_for(generation: int, row_types: tuple[type[Row], ...]) -> Tables:
+    """Four entries: the live generation, its successor, and a margin."""
+    return Tables(generation, row_types)
+
+
+@lru_cache(maxsize=1024)
+def _ready_for(tables: Tables, builder: Builder, conditions: frozenset[str]) -> Statement:
+    """Cached for all readers: compiling takes a millisecond, and an audit reads in many threads."""
+    return ready(builder(tables, conditions), _DIALECT)
 
 
 class SqliteReadModel:
@@ -41,17 +55,21 @@ class SqliteReadModel:
     """
 
     def __init__(self, path: Path, *, models: Models = MODELS) -> None:
-        self._path, self._row_types = path, models.row_types
+        self._prepare(path, models)
         self._inline = _Reader(path)
-        self._statements: dict[tuple[int, Builder, frozenset[str]], Statement] = {}
         self._own = threading.local()
         self._opened: list[_Reader] = [self._inline]
-        self._tables: dict[int, Tables] = {}
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="stakelog-read")
+
+    def _prepare(self, path: Path, models: Models) -> None:
+        """What ``_fetch`` needs."""
+        self._path, self._row_types = path, models.row_types
+        self._statements: dict[tuple[int, Builder, frozenset[str]], Statement] = {}
+        self._tables: dict[int, Tables] = {}
 
     async def fetch(self, queries: Sequence[Query], *, quick: bool = False) -> list[Rows]:
         if quick:
-            return self._fetch(self._inline, queries)
+            return self._fetch(self._inline.current().execute, queries)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch_here, queries)
 
     def _fetch_here(self, queries: Sequence[Query]) -> list[Rows]:
@@ -59,10 +77,9 @@ class SqliteReadModel:
         if reader is None:
             reader = self._own.reader = _Reader(self._path)
             self._opened.append(reader)
-        return self._fetch(reader, queries)
+        return self._fetch(reader.current().execute, queries)
 
-    def _fetch(self, reader: "_Reader", queries: Sequence[Query]) -> list[Rows]:
-        execute = reader.current().execute
+    def _fetch(self, execute: Callable[..., sqlite3.Cursor], queries: Sequence[Query]) -> list[Rows]:
         live_now = _LIVE
         try:
             execute("BEGIN")  # deferred: the first statement fixes the snapshot for all of them
@@ -71,9 +88,10 @@ class SqliteReadModel:
                 if live is None:
                     raise ReadModelUnavailable(f"{self._path} has no live generation yet: its follower is starting")
                 generation: int = live[0]
+                tables = _tables_for(generation, self._row_types)
                 found = []
                 for query in queries:
-                    statement = self._statement(generation, query)
+                    statement = _ready_for(tables, query.builder, query.conditions)
                     values = statement.values({"generation": generation, **query.values})
                     found.append(execute(statement.text, values).fetchall())
                 return found
@@ -81,16 +99,6 @@ class SqliteReadModel:
                 execute("COMMIT")
         except sqlite3.Error as error:
             raise unavailable(self._path, error) from error
-
-    def _statement(self, generation: int, query: Query) -> Statement:
-        name = (generation, query.builder, query.conditions)
-        statement = self._statements.get(name)
-        if statement is None:
-            tables = self._tables.get(generation)
-            if tables is None:
-                tables = self._tables[generation] = Tables(generation, self._row_types)
-            statement = self._statements[name] = ready(query.builder(tables, query.conditions), _DIALECT)
-        return statement
 
     async def close(self) -> None:
         await asyncio.to_thread(self.close_now)

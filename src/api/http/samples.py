@@ -1,0 +1,128 @@
+"""The last hour of this process, in memory: what the operator's page plots.
+
+Invariants:
+(1) a sample has what happened since the sample before it; a sample is taken every ``EVERY_S``, or later if the event
+    loop is busy, and ``took_s`` says after how long;
+(2) nothing waits for a sample: reading the lag may take ``_LOOK_S`` at most, and a sample without it has None;
+(3) memory is bounded: at most ``KEPT`` samples, and the house accounts once a minute.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from time import monotonic, time_ns
+from typing import Final
+
+from msgspec import Struct
+
+from api.http.metrics import Metrics
+from ledger import background
+from ledger.histogram import SECONDS
+
+EVERY_S: Final = 5.0
+KEPT: Final = 720
+"""Samples of an hour."""
+_HOUSE_EVERY: Final = 12
+"""A minute."""
+_LOOK_S: Final = 1.0
+_COMMANDS: Final = ("/v1/commands", "/v1/commands/batch")
+_GOOD: Final = frozenset({"accepted", "duplicate", "dry_run"})
+_OURS: Final = frozenset(
+    {
+        *("internal_error", "log_unavailable", "not_owner", "outcome_unknown", "overloaded", "shutting_down"),
+        "request_timeout",
+    }
+)
+"""Outcomes that are the service's failure, not a refusal by its rules."""
+
+
+class Sample(Struct, frozen=True, array_like=True):
+    """What happened in ``took_s`` seconds before ``time_us``. Array-like: an hour of it is sent to a browser."""
+
+    time_us: int
+    took_s: float
+    accepted: int
+    repeated: int
+    """Commands whose first response was sent again, and dry runs."""
+    refused: int
+    failed: int
+    """Commands without an outcome, because the service was not able to decide."""
+    durations: Sequence[int]
+    """Requests that posted commands, by the bucket of ``SECONDS`` that their duration is in."""
+    lag_ms: int | None
+    """Age of the oldest event that reads do not show. None: unknown, or this node has no partitions."""
+    waiting: int
+    """Commands and follow-ups that wait for a partition."""
+
+
+class HouseSample(Struct, frozen=True, array_like=True):
+    """Balances at ``time_us``, in minor units."""
+
+    time_us: int
+    accounts: dict[str, int]
+    """By account and asset: ``house/stakes INR``."""
+
+
+class Samples:
+    """Takes samples after its ``start`` was called."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self.last_hour: deque[Sample] = deque(maxlen=KEPT)
+        self.house: deque[HouseSample] = deque(maxlen=KEPT // _HOUSE_EVERY + 1)
+        self._taken_s = monotonic()
+        self._outcomes: dict[str, int] = {}
+        self._durations: Sequence[int] = [0] * (len(SECONDS) + 1)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = background.keep(self._run, "samples")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def _run(self) -> None:
+        while True:
+            await self.take()
+            await asyncio.sleep(EVERY_S)
+
+    async def take(self) -> None:
+        """Take one sample."""
+        looked = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_S):
+                looked = await self._metrics.read_model.look()
+        now_s, now_us = monotonic(), time_ns() // 1_000
+        outcomes = self._metrics.outcomes()
+        durations = self._metrics.requests.durations("POST", _COMMANDS)
+        accepted = repeated = refused = failed = 0
+        for outcome, total in outcomes.items():
+            number = total - self._outcomes.get(outcome, 0)
+            if outcome == "accepted":
+                accepted += number
+            elif outcome in _GOOD:
+                repeated += number
+            elif outcome in _OURS:
+                failed += number
+            else:
+                refused += number
+        self.last_hour.append(
+            Sample(
+                now_us,
+                round(now_s - self._taken_s, 3),
+                accepted,
+                repeated,
+                refused,
+                failed,
+                [after - before for before, after in zip(self._durations, durations, strict=True)],
+                self._metrics.read_model.lag_ms if looked else None,
+                self._metrics.waiting(),
+            )
+        )
+        self._taken_s, self._outcomes, self._durations = now_s, outcomes, durations
+        last_us = self.house[-1].time_us if self.house else 0
+        if looked and now_us - last_us >= (_HOUSE_EVERY * EVERY_S - EVERY_S / 2) * 1_000_000:
+            self.house.append(HouseSample(now_us, self._metrics.read_model.house()))

@@ -1,0 +1,115 @@
+"""``stakelog audit verify`` in a process of its own, for the operator's page.
+
+Invariants:
+(1) one verification runs at a time;
+(2) it runs beside the service, at low priority, and reads only: it slows no command by waiting for it;
+(3) ``stop`` ends it.
+"""
+
+import asyncio
+import os
+import re
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from contextlib import suppress
+from pathlib import Path
+from time import time_ns
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from ledger import background
+
+Status = Literal["running", "well", "fault", "failed"]
+
+_PROGRESS: Final = re.compile(r"(\d+) of (\d+) events")
+_NICENESS: Final = 10
+_LINES_MAX: Final = 50
+_OF_EXIT_STATUS: Final[dict[int | None, Status]] = {0: "well", 1: "fault"}
+
+
+class VerificationState(Struct, frozen=True):
+    """The last verification, or the present one."""
+
+    possible: bool
+    """False: the log is not in a folder of this node."""
+    status: Status | None = None
+    """``fault``: the log is not what it must be; ``failed``: nothing could be examined. None: there was none."""
+    done: int = 0
+    total: int = 0
+    """Events; 0: not known yet."""
+    began_at_us: int | None = None
+    ended_at_us: int | None = None
+    by: str | None = None
+    """The client that asked for it."""
+    lines: tuple[str, ...] = ()
+    """What it found, in sentences."""
+
+
+class Verification:
+    """Verifies the log in the folder ``data``; None: it is not in a folder."""
+
+    def __init__(self, data: Path | None) -> None:
+        self._data = data
+        self.state = VerificationState(data is not None)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, by: str) -> bool:
+        """Begin one, unless one is running. Returns False if that is not possible."""
+        if self._data is None:
+            return False
+        if self.state.status != "running":
+            self.state = VerificationState(True, "running", began_at_us=time_ns() // 1_000, by=by)
+            self._task = background.start(self._run(self._data), "verification")
+        return True
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def _run(self, data: Path) -> None:
+        status: Status = "failed"
+        lines: list[str] = []
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "api", "audit", "verify", "--data", str(data)),
+                stdin=DEVNULL,
+                stdout=PIPE,
+                stderr=STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._end(status, [f"it cannot be started: {error.strerror}"])
+            return
+        try:
+            with suppress(ProcessLookupError):
+                os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)
+            assert process.stdout is not None
+            await self._follow(process.stdout, lines)
+            status = _OF_EXIT_STATUS.get(await process.wait(), "failed")
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            self._end(status, lines or ["the process ended without a word"])
+
+    async def _follow(self, pipe: asyncio.StreamReader, lines: list[str]) -> None:
+        while line := (await pipe.readline()).decode(errors="replace").strip():
+            if found := _PROGRESS.search(line) if line.startswith("verifying:") else None:
+                self.state = VerificationState(
+                    True,
+                    "running",
+                    int(found[1]),
+                    int(found[2]),
+                    self.state.began_at_us,
+                    by=self.state.by,
+                )
+            elif len(lines) < _LINES_MAX:
+                lines.append(line.removeprefix("stakelog audit verify: "))
+
+    def _end(self, status: Status, lines: list[str]) -> None:
+        before = self.state
+        self.state = VerificationState(
+            True, status, before.done, before.total, before.began_at_us, time_ns() // 1_000, before.by, tuple(lines)
+        )

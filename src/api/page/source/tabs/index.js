@@ -1,0 +1,7 @@
+// The tabs, from left to right. `roles`: which may see it, all unless told; README.md says how a tab is made.
+import { clients } from "./clients.js";
+import { games } from "./games.js";
+import { now } from "./now.js";
+import { proof } from "./proof.js";
+
+export const TABS = [now, games, proof, clients];
