@@ -16,6 +16,7 @@ TESTED_BY: Final = {
     "CONTRIBUTING.md": "tests/unit/test_new_route.py",  # and unit/test_toy_read_model.py: they add the same
     "docs/money-flows.md": "tests/system/test_money_flows_page.py",
     "docs/production.md": "tests/system/test_production_page.py",
+    "docs/import.md": "tests/system/test_import_program.py",
     "docs/what-if.md": "tests/unit/test_what_if.py",
     "docs/webhooks.md": "tests/system/test_webhooks.py",
     "docs/signed-requests.md": "tests/unit/test_signed_requests.py",
