@@ -6,18 +6,20 @@ Invariants:
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import json
 from msgspec.structs import asdict
 from sqlalchemy import BigInteger, Column, Row, Table, delete, func, insert, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.identity.database import IdentityDatabase
 from api.identity.database_keys import WEBHOOK_SECRETS, key_row, overwrite_deleted_rows, webhook_secrets
 from api.identity.key_store import StoredWebhookSecret
 from api.identity.tables import METADATA, ascii_text, long_text
 from api.webhooks.ports import ENDPOINTS_MAX, Claimed, Endpoint, Letter, Saved, StoredEndpoint, Totals
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 ENDPOINTS: Final = Table(
     "identity_webhook",
@@ -210,11 +212,11 @@ class DatabaseWebhookStore:
         await self._database.close()
 
 
-async def _count(connection: AsyncConnection) -> int:
+async def _count(connection: "AsyncConnection") -> int:
     return int((await connection.execute(select(func.count()).select_from(ENDPOINTS))).scalar_one())
 
 
-async def _revise(connection: AsyncConnection, endpoint_id: str, **values: Any) -> bool:
+async def _revise(connection: "AsyncConnection", endpoint_id: str, **values: Any) -> bool:
     """Change the endpoint, which raises its revision and locks its row. False: there is none."""
     done = await connection.execute(
         update(ENDPOINTS)
@@ -224,13 +226,13 @@ async def _revise(connection: AsyncConnection, endpoint_id: str, **values: Any) 
     return done.rowcount == 1
 
 
-async def _claim_all(connection: AsyncConnection, endpoint_id: str) -> None:
+async def _claim_all(connection: "AsyncConnection", endpoint_id: str) -> None:
     await connection.execute(
         update(CURSORS).where(CURSORS.c.endpoint_id == endpoint_id).values(claim=CURSORS.c.claim + 1)
     )
 
 
-async def _save_letters(connection: AsyncConnection, endpoint_id: str, saved: Saved) -> None:
+async def _save_letters(connection: "AsyncConnection", endpoint_id: str, saved: Saved) -> None:
     seqs = [*(letter.seq for letter in (*saved.waiting, *saved.dead)), *saved.delivered]
     for begin in range(0, len(seqs), _AT_ONCE):
         await connection.execute(
