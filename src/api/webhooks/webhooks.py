@@ -69,7 +69,7 @@ class Webhooks:
         heads: Callable[[], Awaitable[Sequence[Head]]],
         *,
         poll_s: float | None,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random,  # noqa: S311 - it only spreads retries
     ) -> None:
         """``heads``: the present heads of all partitions, also of other nodes'. ``poll_s``: how often other processes
         may have changed an endpoint; None: there are none."""
