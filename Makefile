@@ -51,16 +51,16 @@ fuzz: setup ## send random and mutated bytes to a service with login, for SECOND
 	@FUZZ_SECONDS=$(or $(SECONDS),300) $(BIN)/pytest -q -s --timeout 0 tests/system/test_byte_fuzz.py
 
 check: setup ## check format, lint, security and types, and run the fast tests: under a minute
-	@$(BIN)/ruff format --check src schemas tests deploy
-	@$(BIN)/ruff check src schemas tests deploy
+	@$(BIN)/ruff format --check src schemas tests deploy examples
+	@$(BIN)/ruff check src schemas tests deploy examples
 	@$(BIN)/bandit -q -c pyproject.toml -r src/api src/ledger src/projections src/http_client
 	@$(BIN)/mypy
 	@# Each worker imports all tests that it may run: three of them, without the system tests and what only these need.
 	@$(BIN)/pytest -n 3 -m "not system" --ignore tests/system -p no:schemathesis -p no:faker -p no:anyio
 
 test: setup ## run everything: checks, and all tests on real processes and real servers
-	@$(BIN)/ruff format --check src schemas tests deploy
-	@$(BIN)/ruff check src schemas tests deploy
+	@$(BIN)/ruff format --check src schemas tests deploy examples
+	@$(BIN)/ruff check src schemas tests deploy examples
 	@$(BIN)/bandit -q -c pyproject.toml -r src/api src/ledger src/projections src/http_client
 	@$(BIN)/mypy
 	@$(PYTHON) -m deploy.local install
@@ -73,8 +73,8 @@ coverage: setup ## show which lines the fast tests reach; tests that start the p
 	@$(BIN)/coverage report
 
 format: setup ## let the formatter and the linter correct what they can
-	@$(BIN)/ruff format src schemas tests deploy
-	@$(BIN)/ruff check --fix src schemas tests deploy
+	@$(BIN)/ruff format src schemas tests deploy examples
+	@$(BIN)/ruff check --fix src schemas tests deploy examples
 
 bench: setup ## measure, as ratios within one run: a table, and a JSON file in build/bench
 	@$(BIN)/stakelog bench
@@ -83,7 +83,7 @@ bench-distributed: setup ## measure three nodes on real servers, started for it 
 	@$(PYTHON) -m deploy.local with kafka postgresql mariadb redis -- \
 		$(BIN)/stakelog bench --distributed $(if $(QUICK),--quick)
 
-schemas: setup ## write the schemas, the API's document, docs/commands.md and docs/roles.md from the code
+schemas: setup ## write the schemas, the API's document, and the reference pages of docs from the code
 	@$(BIN)/python -m schemas.generate
 
 docs: $(DOCS)/.set-up ## build the documentation site in build/site; a warning is an error

@@ -23,6 +23,10 @@ TESTED_BY: Final = {
 
 NOT_RUN: Final = {
     ("docs/start.md", "make run"): "starts the service that the other blocks use: tests/system/test_readme.py",
+    (
+        "docs/tutorial.md",
+        "pip install",
+    ): "installs for the reader; tests/system/test_client_library.py builds that wheel",
     ("docs/operations.md", "make up"): "starts real servers: tests/system/test_local_set.py",
     ("docs/live.md", "curl -N"): "a feed does not end by itself: tests/system/test_live_service.py",
     ("docs/audit.md", 'curl -H "Authorization: Bearer $TOKEN"'): (

@@ -48,11 +48,13 @@ _NEEDS: Final[dict[str, tuple[_Needs, ...]]] = {
         _Needs("npm", (), "npm"),
         _Needs("go", ("/usr/local/go/bin",), "golang-go"),
     ),
+    "browser": (_Needs("chromium", (), "chromium"),),
     "image": (_Needs("buildah", (), "buildah"), _Needs("debootstrap", ("/usr/sbin",), "debootstrap")),
 }
 
 NAMES: Final = tuple(_NEEDS)
-"""The servers, the balancer, PgBouncer, Prometheus, runtimes of the client generators, and the image's builders."""
+"""The servers, the balancer, PgBouncer, Prometheus, runtimes of the client generators, a browser for the
+operator's page, and the image's builders."""
 
 
 def say(text: str) -> None:

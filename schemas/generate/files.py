@@ -10,6 +10,7 @@ committed.
 import asyncio
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,19 +30,22 @@ from ledger.memory.log import MemoryEventLog
 from ledger.memory.state_store import MemoryStateStore
 from ledger.node.owns_all import node_of_whole_log
 from ledger.writer.requests import Accepted, IdReused, Refused
+from schemas.generate.api_page import api_page
 from schemas.generate.client_code import CLIENT_FILES, client_code
 from schemas.generate.client_code import FOLDER as CLIENT
 from schemas.generate.commands_page import commands_page
 from schemas.generate.document import document
+from schemas.generate.errors_page import errors_page
+from schemas.generate.events_page import events_page
 from schemas.generate.game_pages import GAME_PAGES, game_pages
 from schemas.generate.roles_page import roles_page
 from schemas.generate.scenario import PARTITIONS, REFUSED, REFUSED_AT_S, RULES, SCENARIO, SECOND_US, START_US, Step
 
 FOLDER: Final = Path(__file__).parents[2] / "schemas"
+_PAGES: Final = ("commands.md", "roles.md", "api.md", "events.md", "errors.md")
 ELSEWHERE: Final = {
     "document.json": Path(__file__).parents[2] / "src" / "api" / "openapi" / "document.json",
-    "commands.md": Path(__file__).parents[2] / "docs" / "commands.md",
-    "roles.md": Path(__file__).parents[2] / "docs" / "roles.md",
+    **{name: Path(__file__).parents[2] / "docs" / name for name in _PAGES},
     **{f"games/{name}": Path(__file__).parents[2] / "docs" / "games" / name for name in GAME_PAGES},
     **{f"client/{name}": CLIENT / name for name in CLIENT_FILES},
 }
@@ -122,7 +126,7 @@ def files() -> dict[str, bytes]:
     """Path below ``schemas/`` → content."""
     found = {f"events/v{VERSION}/{data.type}.json": _pretty(record_file(data)) for data in DATA_TYPES}
     found["openapi.json"] = _pretty(document())
-    found |= {f"vectors/{name}.json": _pretty(vectors) for name, vectors in asyncio.run(_vectors()).items()}
+    found |= {f"vectors/{name}.json": _pretty(vectors) for name, vectors in _vectors().items()}
     return found
 
 
@@ -132,6 +136,9 @@ def elsewhere() -> dict[str, bytes]:
         "document.json": msgspec.json.encode(document()),
         "commands.md": commands_page().encode(),
         "roles.md": roles_page().encode(),
+        "api.md": api_page(document()).encode(),
+        "events.md": events_page(_records()).encode(),
+        "errors.md": errors_page().encode(),
         **{f"games/{name}": text.encode() for name, text in game_pages().items()},
         **{f"client/{name}": text.encode() for name, text in client_code().items()},
     }
@@ -141,8 +148,13 @@ def _pretty(values: Any) -> bytes:
     return (json.dumps(values, ensure_ascii=False, indent=1) + "\n").encode()
 
 
-async def _vectors() -> dict[str, Any]:
-    return {"partitions": _partitions(), "request_hashes": _request_hashes(), **await _played()}
+def _vectors() -> dict[str, Any]:
+    return {"partitions": _partitions(), "request_hashes": _request_hashes(), **_played()}
+
+
+def _records() -> list[str]:
+    """All records of the scenario, by partition."""
+    return [record for partition in _played()["scenario"]["partitions"] for record in partition["records"]]
 
 
 def _partitions() -> Any:
@@ -200,7 +212,13 @@ class _Stage:
         return due_us is not None and due_us <= self.now_us
 
 
-async def _played() -> dict[str, Any]:
+@cache
+def _played() -> dict[str, Any]:
+    """The scenario and the refusals after it."""
+    return asyncio.run(_play_all())
+
+
+async def _play_all() -> dict[str, Any]:
     stage = _Stage()
     await stage.node.start()
     positions: dict[tuple[str, str], str] = {}

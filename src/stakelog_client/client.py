@@ -10,6 +10,8 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
+import httpx
+
 from stakelog_client.async_client import AsyncClient
 from stakelog_client.events import Event
 from stakelog_client.generated.blocking_commands import BlockingCommands
@@ -30,6 +32,7 @@ class Client(BlockingCommands, BlockingReads):
         *,
         deadline_s: float = 30.0,
         connections: int = 16,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """As `AsyncClient`."""
         self._loop = asyncio.new_event_loop()
@@ -37,7 +40,14 @@ class Client(BlockingCommands, BlockingReads):
         self._thread.start()
 
         async def make() -> AsyncClient:
-            return AsyncClient(url, client_id, client_secret, deadline_s=deadline_s, connections=connections)
+            return AsyncClient(
+                url,
+                client_id,
+                client_secret,
+                deadline_s=deadline_s,
+                connections=connections,
+                transport=transport,
+            )
 
         try:
             self._client = self._wait(make())
@@ -54,8 +64,13 @@ class Client(BlockingCommands, BlockingReads):
     def close(self) -> None:
         """As `AsyncClient.close`."""
         if not self._loop.is_closed():
-            self._wait(self._client.close())
-            self._end_loop()
+            try:
+                self._wait(self._close())
+            finally:
+                self._end_loop()
+
+    async def _close(self) -> None:
+        await self._client.close()
 
     def post(self, command: Mapping[str, Any], *, deadline_s: float | None = None) -> Result:
         """As `AsyncClient.post`."""

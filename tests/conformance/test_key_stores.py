@@ -1,4 +1,4 @@
-"""The store of keys passes its contract on SQLite, PostgreSQL and MariaDB."""
+"""The store of keys passes its contract in memory, on SQLite, PostgreSQL and MariaDB."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,6 +9,7 @@ from api.identity.copying import OtherRows, copy_identity
 from api.identity.database import IdentityDatabase
 from api.identity.database_keys import DatabaseKeyStore
 from api.identity.identity import GAME_SERVER
+from api.identity.memory_keys import MemoryKeyStore
 from api.identity.ports import Client
 from api.identity.store import DatabaseIdentityStore
 from api.identity.tables import METADATA
@@ -25,6 +26,13 @@ async def stores_at(where: Path | str) -> AsyncIterator[OpenKeyStore]:
     yield one_more
     for database in opened:
         await database.close()
+
+
+class TestMemoryKeyStore(KeyStoreContract):
+    @pytest.fixture
+    def open_keys(self) -> OpenKeyStore:
+        store = MemoryKeyStore()
+        return lambda: store
 
 
 class TestSqliteKeyStore(KeyStoreContract):

@@ -1,4 +1,4 @@
-"""The read model on SQLite passes the contracts of ``ReadModelStore`` and ``ReadModel``."""
+"""The read model on SQLite, in a file and in memory, passes the contracts of ``ReadModelStore`` and ``ReadModel``."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from conformance.read_model import OpenBoth, ReadModelContract
 from conformance.read_model_store import OpenStore, ReadModelStoreContract
 from projections.storage.port import ReadModel, ReadModelStore
 from projections.storage.sqlite import SqliteReadModelStore
+from projections.storage.sqlite_memory import MemoryReadModel, MemoryReadModelStore
 from projections.storage.sqlite_reader import SqliteReadModel
 
 
@@ -29,3 +30,18 @@ class TestSqliteReadModel(ReadModelContract):
             return SqliteReadModelStore(path), SqliteReadModel(path)
 
         return opened
+
+
+class TestMemoryReadModel(ReadModelContract):
+    @pytest.fixture
+    def open_both(self) -> OpenBoth:
+        async def opened() -> tuple[ReadModelStore, ReadModel]:
+            store = MemoryReadModelStore()
+            store.make_common_tables()
+            return store, MemoryReadModel(store, nothing_to_fold)
+
+        return opened
+
+
+async def nothing_to_fold() -> None:
+    """The contract fills the store by itself."""

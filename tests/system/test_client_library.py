@@ -1,12 +1,14 @@
 """The client library against the real service: with login, while connections are reset, and as a package."""
 
 import asyncio
+import os
 import subprocess
 import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from re import DOTALL, findall
+from shutil import copytree, ignore_patterns
 from zipfile import ZipFile
 
 import pytest
@@ -19,7 +21,8 @@ from system.service import Service
 
 pytestmark = pytest.mark.system
 
-LIBRARY = Path(__file__).parents[2] / "src" / "stakelog_client"
+ROOT = Path(__file__).parents[2]
+LIBRARY = ROOT / "src" / "stakelog_client"
 
 TASKS = 32
 BETS_A_TASK = 30
@@ -94,8 +97,24 @@ def test_threads_share_a_blocking_client(tmp_path: Path) -> None:
         assert raised.value.fields["available"] == 820
 
 
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder)]
+    copy = folder / "stakelog_client"
+    subprocess.run(["cp", "-r", str(LIBRARY), str(copy)], check=True)
+    subprocess.run([*build, str(copy)], check=True)
+    (built,) = folder.glob("stakelog_client-*.whl")
+    return built
+
+
+def examples_of_the_readme() -> list[str]:
+    found: list[str] = findall(r"```python\n(.*?)```", (LIBRARY / "README.md").read_text(), DOTALL)
+    return found
+
+
 def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
-    (example,) = findall(r"```python\n(.*?)```", (LIBRARY / "README.md").read_text(), DOTALL)
+    (example,) = (block for block in examples_of_the_readme() if "asyncio.run(main())" in block)
     with Service(tmp_path / "data") as service:
         program = example.replace("http://127.0.0.1:8080", service.url)
         ran = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
@@ -103,19 +122,45 @@ def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
     assert ran.stdout.splitlines()[1:] == ["9500", "b-1 open"]
 
 
-def test_the_package_holds_the_library_alone_and_works_without_the_service(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
-    copy = tmp_path / "stakelog_client"
-    subprocess.run(["cp", "-r", str(LIBRARY), str(copy)], check=True)
-    subprocess.run([*build, str(copy)], check=True)
-    (wheel,) = tmp_path.glob("stakelog_client-*.whl")
+def test_the_package_brings_its_pytest_fixture_and_the_tests_of_the_example_game_server_pass(
+    wheel: Path, tmp_path: Path
+) -> None:
+    installed, tests = tmp_path / "installed", tmp_path / "tests"
+    install = ("pip", "install", "-q", "--no-deps", "--no-index", "--target", str(installed), str(wheel))
+    subprocess.run([sys.executable, "-m", *install], check=True)
+    copytree(ROOT / "examples" / "game_server", tests, ignore=ignore_patterns("__pycache__"))
+    (of_readme,) = (block for block in examples_of_the_readme() if "stakelog_ledger" in block)
+    (tests / "test_readme.py").write_text(of_readme)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed), str(ROOT / "src")])}
+    pytest_run = (
+        sys.executable,
+        "-m",
+        "pytest",
+        "-W",
+        "error",
+        "-p",
+        "no:xdist",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:asyncio",
+    )
+    ran = subprocess.run([*pytest_run, "."], check=False, cwd=tests, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    written = sum(text.count("\ndef test_") for text in (of_readme, (tests / "test_roulette.py").read_text()))
+    assert f" {written} passed" in ran.stdout
+
+
+def test_the_package_holds_the_library_alone_and_works_without_the_service(wheel: Path, tmp_path: Path) -> None:
     names = ZipFile(wheel).namelist()
     assert "stakelog_client/generated/commands.py" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"stakelog_client"}
     needed = tomllib.loads((LIBRARY / "pyproject.toml").read_text())["project"]["dependencies"]
     assert {name.partition(">")[0] for name in needed} == {"httpx", "msgspec"}
     script = (
-        f"import sys; sys.path.insert(0, {str(wheel)!r}); import stakelog_client; print(stakelog_client.__file__)"
+        f"import sys; sys.path.insert(0, {str(wheel)!r})\n"
+        "sys.modules |= dict.fromkeys(['api', 'ledger', 'cryptography', 'pytest'])\n"  # not installed
+        "import stakelog_client; print(stakelog_client.__file__)"
     )
     ran = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=tmp_path)
     assert ran.stdout.startswith(str(wheel))

@@ -72,6 +72,15 @@ EXPECTED = {
         r'"cash":10480,.*"held":0',
         r"\b0 differences",
     ],
+    "docs/concepts.md": [r"(?i)idempotency-hit: true"],
+    "docs/tutorial.md": [
+        r"(?s)(drawn: \w+\nwheel-ada \d+\nwheel-raj \d+\n)\1",  # played twice, paid once
+        r"not enough money: you have \d+",
+        r"crashed after one payment\nopen bets: \[\]\n",
+        r"held: 2000\nwaiting: \['out-1'\]\nheld: 0\n",
+        r'event: balance\ndata: \{.*"cash":\d+',
+        r"\b0 differences",
+    ],
     "docs/games/trx_wix.md": [r"^7$"],
 }
 """What the output of a page must contain: a page whose blocks run has a line here."""

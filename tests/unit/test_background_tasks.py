@@ -21,6 +21,7 @@ ELSEWHERE: Final = {
     "projections/auditing/background_check.py": "a TaskGroup, which awaits its tasks and raises their errors",
     "ledger/kafka/reader.py": "a thread without an event loop waits for each result at once",
     "stakelog_client/batching.py": "a library of its own: each caller awaits an outcome that its task has to set",
+    "stakelog_client/testing.py": "one task for each request, whose error the reader of its response gets",
     "stakelog_client/client.py": "a thread without an event loop waits for each result at once",
 }
 

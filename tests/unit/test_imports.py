@@ -82,11 +82,19 @@ def test_the_http_client_knows_the_public_contract_only() -> None:
             assert ours <= {"http_client"}, module
 
 
+NEEDED_WITH_AN_EXTRA = {
+    "stakelog_client.testing": {"api"},  # the core, in the distribution `stakelog`
+    "stakelog_client.pytest_plugin": {"pytest"},
+    "stakelog_client.receipts": {"cryptography"},
+}
+
+
 def test_the_client_library_is_installable_by_itself() -> None:
     for module, path in modules().items():
         if first(module) == "stakelog_client":
             outside = {first(name) for name in imported(path)} - STANDARD
-            assert outside <= {"stakelog_client", "httpx", "msgspec"}, module
+            extra = NEEDED_WITH_AN_EXTRA.get(module, set())
+            assert outside <= {"stakelog_client", "httpx", "msgspec"} | extra, module
 
 
 def test_only_the_command_line_loads_the_demo_and_the_bench_and_only_by_name() -> None:
@@ -124,7 +132,7 @@ def test_the_core_has_no_clock_no_io_and_no_randomness(module: str) -> None:
 
 ADAPTERS = {
     *("ledger.kafka", "ledger.memory", "ledger.sqlite"),
-    *("projections.storage.sqlite", "projections.storage.sqlite_reader"),
+    *("projections.storage.sqlite", "projections.storage.sqlite_reader", "projections.storage.sqlite_memory"),
     *("projections.storage.server", "projections.storage.server_reader"),
     *("projections.storage.postgresql", "projections.storage.mysql"),
     *("projections.caching.redis", "projections.caching.redis_client", "projections.caching.redis_scripts"),
@@ -134,6 +142,7 @@ ADAPTERS = {
         "api.identity.store",
         "api.identity.database_keys",
         "api.identity.receipt_keys",
+        "api.identity.memory_keys",
         "api.identity.copying",
     ),
     *("api.limits.memory", "api.limits.redis"),
@@ -142,6 +151,7 @@ NAMES_ADAPTERS = {
     "api.composition.container",
     "api.composition.access",
     "api.composition.read_side",
+    "api.composition.in_memory",  # a whole service in memory, for tests
     "api.composition.scratch",  # opens the store that the background check folds into
     "api.cli.audit.sources",  # the auditor reads a folder without a service
     "api.cli.audit.folder_reads",

@@ -1,6 +1,7 @@
 """The documents: each page is in the site's navigation, and each code block is run or at least parsed."""
 
 import json
+import re
 import subprocess
 import tomllib
 from collections.abc import Callable
@@ -10,8 +11,10 @@ from typing import Any, Final
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from api.http.problems import KINDS, Kind
 from deploy.local.install import find
 from pages import NOT_RUN, ROOT, TESTED_BY, blocks, pages
+from schemas.generate.errors_page import errors_page
 
 
 def _of_shell(text: str) -> None:
@@ -88,3 +91,15 @@ def test_each_page_is_in_one_section_of_the_site() -> None:
     assert sorted(existing - set(listed)) == [], "name these pages in a section of `nav` in zensical.toml"
     assert sorted(set(listed) - existing) == [], "these pages of `nav` in zensical.toml do not exist"
     assert len(listed) == len(set(listed)), "a page is in two sections of `nav` in zensical.toml"
+
+
+def test_the_error_catalogue_says_for_each_code_why_it_occurs_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, *sections = errors_page().split("\n### ")
+    assert sorted(section.partition("\n")[0] for section in sections) == sorted(KINDS)
+    for section in sections:
+        assert re.search(
+            r"\*\*Why:\*\* .+\.\n\n\*\*What to do:\*\* .+\.\n\n\*\*Where:\*\* .+\.\n\n```json", section
+        ), section
+    monkeypatch.setitem(KINDS, "a_code_without_a_text", Kind(418, "New"))
+    with pytest.raises(AssertionError, match="a_code_without_a_text"):
+        errors_page()

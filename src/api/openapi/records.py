@@ -31,7 +31,7 @@ _SEQ_MAX: Final = 2**53 - 1
 _USER_ID: Final = published(USER_ID_PATTERN)
 _USER_ID_IN_ACCOUNT: Final = _USER_ID.removeprefix("^").removesuffix("$")
 
-_ACCOUNTS: Final[dict[str, tuple[str, ...]]] = {
+ACCOUNTS: Final[dict[str, tuple[str, ...]]] = {
     "deposited": ("house/deposits", "house/bonuses", "cash", "bonus"),
     "withdrawal_requested": ("cash", "held"),
     "withdrawal_approved": ("held", "house/withdrawals"),
@@ -99,7 +99,7 @@ def record_schema(data: type[AnyData], *, portable: bool) -> Schema:
     that client generators lack; else complete in itself and as strict as JSON Schema can be."""
     kind = data.type
     own = kind not in COMMAND_OF
-    accounts = _ACCOUNTS.get(kind, ())
+    accounts = ACCOUNTS.get(kind, ())
     fewest = 0 if not accounts or kind in _MAY_MOVE_NOTHING else 1
     sha256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
     user_id = {"type": "string", "pattern": _USER_ID, **NOT_RESERVED_SCHEMA}

@@ -159,6 +159,21 @@ class Node:
         """How many follow-ups wait in memory for a partition, of this node or of another."""
         return self._others.waiting + sum(writer.follow_ups_waiting for writer in self.writers.values())
 
+    @property
+    def idle(self) -> bool:
+        """Whether no request and no follow-up waits, and no round is under way."""
+        return not self.follow_ups_waiting and all(writer.idle for writer in self.writers.values())
+
+    def next_due_us(self) -> int | None:
+        """When the next timer of its partitions is due; None if there is none."""
+        due = [writer.state.next_due_us() for writer in self.writers.values() if not writer.halted]
+        return min((due_us for due_us in due if due_us is not None), default=None)
+
+    def wake(self) -> None:
+        """Look at the timers now: the clock was moved, which writers otherwise notice within a tenth of a second."""
+        for writer in self.writers.values():
+            writer.wake()
+
     # --- start and stop ------------------------------------------------------------------------------------------
 
     async def start(self) -> int:

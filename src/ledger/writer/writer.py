@@ -299,6 +299,10 @@ class Writer:
         self._opening.must_open = True
         self._mailbox.wake()
 
+    def wake(self) -> None:
+        """Look for due timers now."""
+        self._mailbox.wake()
+
     def stop_accepting(self) -> None:
         """From now on new requests get ``shutting_down``. Waiting requests, and follow-ups, are still decided."""
         self._refusal = self._refusal or SHUTTING_DOWN

@@ -98,7 +98,7 @@ from projections.tables.tables import (
     Tables,
 )
 
-_DIALECT: Final = sqlite.dialect()
+DIALECT: Final = sqlite.dialect()
 _SCANNED_AT_ONCE: Final = 5_000
 _DROPPED_AT_ONCE: Final = 10_000
 """Rows. Chosen: some 20 ms."""
@@ -107,10 +107,10 @@ _LET_OTHERS_S: Final = 0.005
 
 
 def _ready(clause: ClauseElement) -> Statement:
-    return ready(clause, _DIALECT)
+    return ready(clause, DIALECT)
 
 
-_COMPILED: Final = Compiled(_DIALECT)
+_COMPILED: Final = Compiled(DIALECT)
 _SCHEMA = named_table("sqlite_master", named_column("type"), named_column("name"))
 _HAS_TABLE: Final = select(_SCHEMA.c.name).where(_SCHEMA.c.type == "table", _SCHEMA.c.name == bindparam("wanted"))
 _PUT_QUARANTINE: Final = sqlite.insert(QUARANTINE).prefix_with("OR REPLACE")
@@ -197,7 +197,7 @@ class SqliteReadModelStore:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("BEGIN IMMEDIATE")
             for table in COMMON.sorted_tables:
-                connection.execute(create_table(table, _DIALECT))
+                connection.execute(create_table(table, DIALECT))
             connection.execute(f"PRAGMA user_version={SQLITE_FORMAT}")
             connection.execute("COMMIT")
         return connection, file
@@ -292,6 +292,9 @@ class SqliteReadModelStore:
     async def generations(self) -> list[Generation]:
         self._look()
         shrink_wal(self._connection, self._path)  # a follower calls this while it has nothing to fold
+        return self._generations()
+
+    def _generations(self) -> list[Generation]:
         return [Generation(*row) for row in self._rows(GENERATIONS)]
 
     async def make_generation(self, version: int, partitions: int, *, live: bool) -> Generation:
@@ -308,7 +311,7 @@ class SqliteReadModelStore:
             )
             tables = self._of(made.number).tables
             for table in tables.metadata.sorted_tables:
-                connection.execute(create_table(table, _DIALECT))
+                connection.execute(create_table(table, DIALECT))
             if live:
                 self._make_indexes(connection, tables)
         return made
@@ -317,12 +320,12 @@ class SqliteReadModelStore:
         # One transaction for each index: a transaction keeps the writers' lock until its end.
         for index in self._of(generation).tables.indexes:
             with self._transaction() as connection:
-                connection.execute(create_index(index, _DIALECT))
+                connection.execute(create_index(index, DIALECT))
             await asyncio.sleep(_LET_OTHERS_S)
 
     def _make_indexes(self, connection: sqlite3.Connection, tables: Tables) -> None:
         for index in tables.indexes:
-            connection.execute(create_index(index, _DIALECT))
+            connection.execute(create_index(index, DIALECT))
 
     async def drop_generation(self, generation: int) -> None:
         # Its checkpoints are deleted first, so that no process looks for dropped tables; its row in
@@ -333,7 +336,7 @@ class SqliteReadModelStore:
                 connection.execute(_text(DELETE_GENERATION[table]), (generation,))
         tables = self._of(generation).tables
         for index in tables.indexes:
-            await self._drop_piece(drop_index(index, _DIALECT))
+            await self._drop_piece(drop_index(index, DIALECT))
         for table in tables.metadata.sorted_tables:
             if not self._rows(_HAS_TABLE, wanted=table.name):
                 continue
@@ -344,7 +347,7 @@ class SqliteReadModelStore:
             emptying = _ready(delete(table).where(tuple_(*keys).in_(some)))
             while await self._drop_piece(emptying.text, emptying.values({})) == _DROPPED_AT_ONCE:
                 pass
-            await self._drop_piece(drop_table(table, _DIALECT))
+            await self._drop_piece(drop_table(table, DIALECT))
         with self._transaction() as connection:
             connection.execute(_text(DELETE_GENERATION[GENERATION]), (generation,))
 

@@ -7,7 +7,7 @@ opens the file that is there; without a file, reads raise ReadModelUnavailable.
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
@@ -41,17 +41,21 @@ class SqliteReadModel:
     """
 
     def __init__(self, path: Path, *, models: Models = MODELS) -> None:
-        self._path, self._row_types = path, models.row_types
+        self._prepare(path, models)
         self._inline = _Reader(path)
-        self._statements: dict[tuple[int, Builder, frozenset[str]], Statement] = {}
         self._own = threading.local()
         self._opened: list[_Reader] = [self._inline]
-        self._tables: dict[int, Tables] = {}
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="stakelog-read")
+
+    def _prepare(self, path: Path, models: Models) -> None:
+        """What ``_fetch`` needs."""
+        self._path, self._row_types = path, models.row_types
+        self._statements: dict[tuple[int, Builder, frozenset[str]], Statement] = {}
+        self._tables: dict[int, Tables] = {}
 
     async def fetch(self, queries: Sequence[Query], *, quick: bool = False) -> list[Rows]:
         if quick:
-            return self._fetch(self._inline, queries)
+            return self._fetch(self._inline.current().execute, queries)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch_here, queries)
 
     def _fetch_here(self, queries: Sequence[Query]) -> list[Rows]:
@@ -59,10 +63,9 @@ class SqliteReadModel:
         if reader is None:
             reader = self._own.reader = _Reader(self._path)
             self._opened.append(reader)
-        return self._fetch(reader, queries)
+        return self._fetch(reader.current().execute, queries)
 
-    def _fetch(self, reader: "_Reader", queries: Sequence[Query]) -> list[Rows]:
-        execute = reader.current().execute
+    def _fetch(self, execute: Callable[..., sqlite3.Cursor], queries: Sequence[Query]) -> list[Rows]:
         live_now = _LIVE
         try:
             execute("BEGIN")  # deferred: the first statement fixes the snapshot for all of them

@@ -95,7 +95,7 @@ function Ask({ asked, close }) {
               ? html`<p>Repeat it: ${isCommand ? html`it has the same <code>command_id</code>, so it counts once.` : "twice is the same as once."}</p>`
               : html`<p>Close, and look whether it was done before you try again.</p>`)}
             <div class="buttons">
-              <button type="button" disabled=${state.step === "sending"} onClick=${() => dialog.current.close()}>Cancel</button>
+              <button type="button" disabled=${state.step === "sending"} onClick=${() => dialog.current.close()}>Close</button>
               ${(!lost || repeatable) &&
               html`<button class=${asked.danger ? "main danger" : "main"} disabled=${!whole || state.step === "sending"}>
                 ${state.step === "sending" ? "Sending …" : lost ? "Repeat" : asked.verb}

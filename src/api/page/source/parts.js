@@ -1,4 +1,5 @@
 // What all tabs are made of.
+import { useId } from "preact/hooks";
 import { html } from "./html.js";
 import { time } from "./format.js";
 
@@ -60,16 +61,18 @@ export function Badge({ tone = "", children }) {
 
 /** A field with its label. `options`: [[value, text], …] makes it a choice. */
 export function Field({ label, value, onInput, options, type = "text", hint, ...rest }) {
+  const id = useId();
   const change = (event) => onInput(event.target.value);
-  return html`<label class="field">
-    <span>${label}</span>
+  const common = { id, value, "aria-describedby": hint ? `${id}-hint` : undefined, ...rest };
+  return html`<div class="field">
+    <label for=${id}>${label}</label>
     ${options
-      ? html`<select value=${value} onChange=${change} ...${rest}>
+      ? html`<select ...${common} onChange=${change}>
           ${options.map(([key, text]) => html`<option value=${key} selected=${key === value}>${text}</option>`)}
         </select>`
-      : html`<input type=${type} value=${value} onInput=${change} autocomplete="off" spellcheck=${false} ...${rest} />`}
-    ${hint && html`<small>${hint}</small>`}
-  </label>`;
+      : html`<input type=${type} autocomplete="off" spellcheck=${false} ...${common} onInput=${change} />`}
+    ${hint && html`<small id=${`${id}-hint`}>${hint}</small>`}
+  </div>`;
 }
 
 /** A time that a screen reader and a mouse can read exactly. */
