@@ -5,8 +5,10 @@ import signal
 import pytest
 from hypothesis import settings
 
-# `--hypothesis-profile=deep`: what `make test` runs. The default profile is for every commit.
+# `--hypothesis-profile=deep`: what `make test` runs. The other profile is for every commit.
 settings.register_profile("deep", max_examples=200)
+settings.register_profile("commit", max_examples=20)
+settings.load_profile("commit")
 
 # A shell starts a background job with SIGINT ignored, and child processes inherit that; tests send SIGINT to them.
 signal.signal(signal.SIGINT, signal.default_int_handler)

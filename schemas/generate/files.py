@@ -35,6 +35,7 @@ from schemas.generate.client_code import CLIENT_FILES, client_code
 from schemas.generate.client_code import FOLDER as CLIENT
 from schemas.generate.commands_page import commands_page
 from schemas.generate.document import document
+from schemas.generate.documentation_page import documentation_page
 from schemas.generate.errors_page import errors_page
 from schemas.generate.events_page import events_page
 from schemas.generate.game_pages import GAME_PAGES, game_pages
@@ -45,6 +46,7 @@ FOLDER: Final = Path(__file__).parents[2] / "schemas"
 _PAGES: Final = ("commands.md", "roles.md", "api.md", "events.md", "errors.md")
 ELSEWHERE: Final = {
     "document.json": Path(__file__).parents[2] / "src" / "api" / "openapi" / "document.json",
+    "page.html": Path(__file__).parents[2] / "src" / "api" / "openapi" / "page.html",
     **{name: Path(__file__).parents[2] / "docs" / name for name in _PAGES},
     **{f"games/{name}": Path(__file__).parents[2] / "docs" / "games" / name for name in GAME_PAGES},
     **{f"client/{name}": CLIENT / name for name in CLIENT_FILES},
@@ -134,6 +136,7 @@ def elsewhere() -> dict[str, bytes]:
     """Name in ``ELSEWHERE`` → content."""
     return {
         "document.json": msgspec.json.encode(document()),
+        "page.html": documentation_page(),
         "commands.md": commands_page().encode(),
         "roles.md": roles_page().encode(),
         "api.md": api_page(document()).encode(),

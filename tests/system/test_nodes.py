@@ -14,6 +14,7 @@ from deploy.local.servers import Kafka
 from ledger.operations.seals import SEALS, Seal, checked, read_lines
 from real_servers import running
 from system.cluster import Cluster, Crowd, assert_borne_out
+from system.logins import send
 from system.read_side import program
 from system.service import Service
 
@@ -51,6 +52,17 @@ async def test_three_nodes_share_the_partitions_and_each_command_reaches_one_of_
     async with crowd.playing():
         await asyncio.sleep(1)
     await assert_borne_out(cluster, crowd)
+
+
+async def test_the_operators_page_shows_all_nodes_whichever_it_asks(cluster: Cluster) -> None:
+    await cluster.settled()
+    every = list(range(cluster.partitions))
+    for node in cluster.nodes:
+        nodes = (await asyncio.to_thread(send, node.url, "GET", "/admin/now")).json()["nodes"]
+        assert {found["address"] for found in nodes} == {node.internal for node in cluster.nodes}
+        assert sorted(partition for found in nodes for partition in found["partitions"]) == every
+        assert all(found["ready"] and found["samples"] for found in nodes)
+        assert not any(partition in found["partitions"] for found in nodes for partition in found["standby"])
 
 
 async def test_sigterm_hands_the_partitions_over_at_once(cluster: Cluster) -> None:

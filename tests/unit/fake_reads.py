@@ -42,9 +42,15 @@ class Records:
 
 
 @cache
+def _event(record: bytes) -> Document:
+    """A record is looked at for every document of every wallet. Nobody changes what this returns."""
+    event: Document = json.loads(record)
+    return event
+
+
+@cache
 def _owner_and_time(record: bytes) -> tuple[str, int]:
-    """A record is looked at for every document of every wallet."""
-    event = json.loads(record)
+    event = _event(record)
     return event["user_id"], event["time_us"]
 
 
@@ -64,6 +70,7 @@ class FakeReads:
         """Partition → the seq of its rows, and the users that have rows."""
         self.altered: Callable[[str, str, Document | None], Document | None] = lambda _read, _user_id, answer: answer
         self.calls: list[tuple[str, str]] = []
+        self._bets_at: tuple[tuple[int, ...], list[tuple[str, Document]]] = ((), [])
 
     def seq(self, user_id: str) -> tuple[int, int]:
         partition = partition_of(user_id, len(self.partitions))
@@ -189,13 +196,12 @@ class FakeReads:
         measure, span = name.split("_")
         first_us, end_us = _span(span, at_us)
         totals: dict[str, int] = {}
-        for oracle in self._oracles():
-            for bet in oracle.bets.values():
-                if bet["status"] == "cancelled" or bet["asset"] != asset:
-                    continue
-                counts_us = bet["placed_at_us"] if measure == "staked" else bet["settled_at_us"]
-                if counts_us is not None and first_us <= counts_us < end_us:
-                    totals[oracle.user_id] = totals.get(oracle.user_id, 0) + _value(measure, bet)
+        for user_id, bet in self._bets():
+            if bet["status"] == "cancelled" or bet["asset"] != asset:
+                continue
+            counts_us = bet["placed_at_us"] if measure == "staked" else bet["settled_at_us"]
+            if counts_us is not None and first_us <= counts_us < end_us:
+                totals[user_id] = totals.get(user_id, 0) + _value(measure, bet)
         ranked = sorted((-value, user_id) for user_id, value in totals.items() if value != 0)
         items = [
             {"rank": rank, "user_id": user_id, "value": -value} for rank, (value, user_id) in enumerate(ranked, 1)
@@ -226,7 +232,7 @@ class FakeReads:
     def _events(self) -> list[Document]:
         """As far as the reads are."""
         return [
-            json.loads(record)
+            _event(record)
             for records, end in zip(self.partitions, self._ends(), strict=True)
             for record in records[:end]
         ]
@@ -237,6 +243,13 @@ class FakeReads:
             partition, _ = self.seq(user_id)
             ends[partition] = min(ends[partition], seq)
         return ends
+
+    def _bets(self) -> list[tuple[str, Document]]:
+        """Of all users. They are computed once for all leaderboards, unless log or reads went on."""
+        now = (sum(map(len, self.partitions)), *self._ends())
+        if self._bets_at[0] != now:
+            self._bets_at = now, [(oracle.user_id, bet) for oracle in self._oracles() for bet in oracle.bets.values()]
+        return self._bets_at[1]
 
     def _oracles(self) -> list[WalletOracle]:
         users = {_owner_and_time(record)[0] for records in self.partitions for record in records}

@@ -114,6 +114,16 @@ def test_the_command_line_starts_without_the_demo_and_the_bench_and_lists_both()
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+@pytest.mark.system
+def test_a_service_starts_without_packages_that_take_long_to_import_and_are_seldom_needed() -> None:
+    code = (
+        "import sys, api.cli.serve\n"
+        "seldom = {'litestar', 'aiohttp', 'sqlalchemy.ext.asyncio', 'redis', 'psycopg', 'aiokafka'}\n"
+        "assert not seldom & set(sys.modules), seldom & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_the_core_imports_the_standard_library_and_msgspec_only() -> None:
     assert "decide" in CORE
     for name in CORE:
@@ -162,6 +172,7 @@ NAMES_ADAPTERS = {
     "api.cli.project",  # names the file of the log
     "api.cli.clients",  # works on the store of clients without a service
     "api.cli.serve",  # says whether a start creates the log
+    "api.cli.what_if",  # reads a log without a service
     "api.cli.migrate",  # moves a log from one adapter to another
     "ledger.operations.backup",  # copies the files of the embedded mode
     "ledger.operations.upgrade",  # and turns an older format into the present one

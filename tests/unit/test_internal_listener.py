@@ -8,7 +8,7 @@ from time import time
 import pytest
 
 from api.nodes import proof
-from api.nodes.client import DECIDE, ENDS
+from api.nodes.messages import DECIDE, ENDS
 from api.nodes.proof import PROOF_HEADER, VALID_S, NodeProofs
 from ledger.peers.log_view import LogView
 from unit.api_in_memory import InMemoryApi

@@ -3,11 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ledger.core.record import EMPTY_SHA256
-from ledger.node.ports import End
+from ledger.node.ports import End, PeerUnreachable
 from ledger.peers.forwarding import Forwarding
 from ledger.peers.log_view import LogView
 from unit.api_in_memory import InMemoryApi
@@ -45,14 +46,16 @@ async def http(cluster: Cluster, tmp_path: Path) -> AsyncIterator[InMemoryApi]:
 
 
 @asynccontextmanager
-async def http_through(peers: PeersWithEnds | None, cluster: Cluster, folder: Path) -> AsyncIterator[InMemoryApi]:
+async def http_through(
+    peers: PeersWithEnds | None, cluster: Cluster, folder: Path, **listeners: Any
+) -> AsyncIterator[InMemoryApi]:
     world = await cluster.node("a", clock_off_us=lambda: cluster.clock_off_us)
     member = cluster.members["a"]
     others = world.others
     if peers is not None:
         others = Forwarding(member, peers, world.clock, PARTITIONS, "a")  # type: ignore[arg-type]  # only the ends are read
     log_view = LogView(world.node, member, others)
-    async with InMemoryApi(folder, PARTITIONS, started=world, whole=log_view) as http:
+    async with InMemoryApi(folder, PARTITIONS, started=world, whole=log_view, **listeners) as http:
         yield http
 
 
@@ -81,6 +84,32 @@ async def test_the_end_of_another_node_s_partition_comes_from_its_owner(cluster:
         items = (await http.get("/v1/partitions")).json()["items"]
     assert [item["seq"] for item in items] == [1, 1, 77, 0]
     assert peers.calls == ["b"]
+
+
+async def test_the_operators_page_gets_the_last_hour_of_each_node(cluster: Cluster, tmp_path: Path) -> None:
+    asked: list[tuple[str, int]] = []
+
+    async def ask_node(address: str, since_us: int) -> bytes:
+        asked.append((address, since_us))
+        if address == "c":
+            raise PeerUnreachable("there is no connection")
+        return (await api_client.ask("GET", f"/internal/v1/now?since_us={since_us}", app=api_client.inside)).body
+
+    await cluster.node("b")
+    await cluster.node("c")
+    async with http_through(None, cluster, tmp_path, internal=True, ask_node=ask_node) as api_client:
+        await cluster.give(a={0, 1}, b={2}, c={3})
+        await cluster.settled()
+        await api_client.app.service.samples.take()
+        here, b, c = (await api_client.get("/admin/now?since_us=7")).json()["nodes"]
+    assert asked == [("b", 7), ("c", 7)]
+    assert (here["address"], b["address"], c["address"]) == (HERE, "b", "c")
+    assert b["samples"] == here["samples"] != []
+    assert b["partitions"] == [0, 1], "this test's b answers as a"
+    assert (c["ready"], c["samples"]) == (False, [])
+    assert c["alarms"] == [
+        {"severity": "critical", "text": "the node does not respond: there is no connection"},
+    ]
 
 
 async def test_a_node_is_ready_once_it_has_joined_and_opened_all_its_partitions(

@@ -13,8 +13,13 @@ from prometheus_client.registry import Collector
 
 from api.composition.application import Listening, build_applications
 from api.http.problems import Problem
-from api.nodes.client import DECIDE, ENDS, FOLLOW_UPS, OPEN_FOLLOW_UPS, RECORDS, HttpPeers
+from api.nodes.client import HttpPeers
 from api.nodes.messages import (
+    DECIDE,
+    ENDS,
+    FOLLOW_UPS,
+    OPEN_FOLLOW_UPS,
+    RECORDS,
     MalformedMessage,
     read_ends,
     read_open_follow_ups,

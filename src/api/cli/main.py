@@ -15,6 +15,7 @@ from api.cli.keys import keys
 from api.cli.migrate import migrate
 from api.cli.project import project
 from api.cli.upgrade import upgrade
+from api.cli.what_if import what_if
 
 _PROGRAMS: Final = {"bench": "bench.command", "demo": "demo.command"}
 """Separate programs: command -> its module. They are clients of the service, so it imports neither."""
@@ -158,6 +159,7 @@ stakelog.add_command(clients)
 stakelog.add_command(keys)
 stakelog.add_command(migrate)
 stakelog.add_command(upgrade)
+stakelog.add_command(what_if)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from api.http.limiter import Limiter
 from api.http.metrics import Metrics, ReadModelGauges
 from api.http.routing import Router
 from api.http.samples import Samples
-from api.http.service import Service
+from api.http.service import AskNode, Service
 from api.http.sockets import Sockets
 from api.http.verification import Verification
 from api.identity.keys import Keys
@@ -52,6 +52,8 @@ class Listening(Struct, frozen=True, kw_only=True):
     """The same."""
     adjust_max: Mapping[str, int] = {}
     """Asset → what an operator may adjust alone, in minor units; an asset without one has no bound."""
+    ask_node: AskNode | None = None
+    """Asks another node for its last hour; None: there is no other node."""
     log_folder: Path | None = None
     """The folder of the log; None: it is elsewhere."""
     request_log: RequestLog = RequestLog()
@@ -102,6 +104,7 @@ def build_applications(
         limiter=limiter,
         hub=hub,
         keys=keys,
+        ask_node=listening.ask_node,
         edges=exceeded_edges(node.rules.games, node.rules.money, node.assets),
     )
     routes = [route for route in ROUTES if not listening.internal or route.path != _METRICS]

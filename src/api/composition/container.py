@@ -25,6 +25,7 @@ from api.composition.settings import MEMORY, SQLITE, Settings
 from api.http.application import RequestLog
 from api.http.consistency import body_of
 from api.http.metrics import ReadModelGauges
+from api.http.service import AskNode
 from api.identity.login import Access
 from api.sealing.outside import outside_of
 from api.sealing.sealer import Sealer
@@ -363,9 +364,13 @@ class Distributed(Provider):
         limiting: Limiting,
         keys: AvailableKeys,
         settings: Settings,
+        peers: Peers,
     ) -> Applications:
+        from api.nodes.client import HttpPeers
+
+        assert isinstance(peers, HttpPeers)
         gauges = ReadModelGauges(node, model, {}, durations, _pooled(model), _counted(reads))
-        return _applications(settings, node, reads, gauges, log_view, sealer, hub, access, limiting, keys)
+        return _applications(settings, node, reads, gauges, log_view, sealer, hub, access, limiting, keys, peers.now)
 
 
 def _applications(
@@ -379,6 +384,7 @@ def _applications(
     access: Access,
     limiting: Limiting,
     keys: AvailableKeys,
+    ask_node: AskNode | None = None,
 ) -> Applications:
     listening = Listening(
         login=access.login,
@@ -388,6 +394,7 @@ def _applications(
         cluster_secret=settings.cluster_secret,
         tls=settings.tls is not None,
         origins=settings.origins,
+        ask_node=ask_node,
         log_folder=settings.data if settings.log == SQLITE else None,
         request_log=RequestLog(settings.access_log, settings.slow_request_ms / 1_000 or inf),
     )

@@ -18,10 +18,9 @@ from collections import Counter
 from time import perf_counter
 from typing import Any, Final
 
-from litestar.enums import ScopeType
-from litestar.types import HTTPScope, Receive, Send
 from msgspec import Struct
 
+from api.http.asgi import HTTPScope, Receive, Send
 from api.http.bounds import ARRIVING_MAX, OF_CLIENT_MAX, UNSENT_MAX, ByteBudget
 from api.http.browsers import SECURITY, Cors
 from api.http.json_bodies import read_json
@@ -49,7 +48,7 @@ from api.http.sockets import Sockets
 from api.identity.ports import IdentityUnavailable
 from api.identity.waiting import TooManyLogins
 from api.limits.ports import SharedUnavailable
-from api.nodes.client import INTERNAL
+from api.nodes.messages import INTERNAL
 from api.nodes.proof import PROOF_HEADER, NodeProofs, NotProven, ProvenBody
 from ledger.pacing import RareWarnings
 
@@ -149,7 +148,7 @@ class Rim:
     async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         request_id = request_id_of(scope["headers"])
         REQUEST_ID.set(request_id)
-        if scope["type"] != ScopeType.HTTP:
+        if str(scope["type"]) != "http":
             assert self.sockets is not None, "the server accepts HTTP requests only"
             await self.sockets(scope, receive, send)
             return

@@ -8,8 +8,7 @@ the operator's page (``api.routes.page``); pages of other origins can neither se
 from collections.abc import Sequence
 from typing import Final
 
-from litestar.types import HTTPScope
-
+from api.http.asgi import HTTPScope
 from api.http.requests import Headers, Response, headers_of
 
 SECURITY: Final[Headers] = (

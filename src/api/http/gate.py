@@ -13,8 +13,7 @@ Invariants:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from litestar.types import HTTPScope
-
+from api.http.asgi import HTTPScope
 from api.http.limiter import Element, Limiter
 from api.http.problems import Problem
 from api.http.requests import Request

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from litestar.types import HTTPScope
-
+from api.http.asgi import HTTPScope
 from api.http.commands import HashedCommand
 from api.http.problems import Problem, rate_limited
 from api.http.requests import Request, headers_of, read_body

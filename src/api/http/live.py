@@ -8,8 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
-from litestar.types import Receive
-
+from api.http.asgi import Receive
 from ledger import background
 from projections.live.feed import HEARTBEAT, Feed, Message
 from projections.live.hub import Hub

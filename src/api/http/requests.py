@@ -10,8 +10,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
-from litestar.types import HTTPScope, Receive, Scope, Send
-
+from api.http.asgi import HTTPScope, Receive, Scope, Send
 from api.http.bounds import ByteBudget
 from api.http.commands import BODY_MAX
 from api.http.problems import MEDIA_TYPE, Problem

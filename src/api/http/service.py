@@ -1,6 +1,6 @@
 """What the handlers of routes use: one of these for the life of the process."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from api.http.gate import AnyGate
@@ -17,6 +17,9 @@ from ledger.peers.handler import PeerHandler
 from ledger.peers.log_view import LogView
 from projections.live.hub import Hub
 from projections.reads.queries import Reads
+
+AskNode = Callable[[str, int], Awaitable[bytes]]
+"""(address, since_us) → JSON of ``api.routes.now.NodeNow``. Raises PeerUnreachable, PeerSilent."""
 
 
 class Service(NamedTuple):
@@ -45,5 +48,7 @@ class Service(NamedTuple):
     """The live feeds."""
     keys: Keys | None
     """None: there is no master key, so nothing is signed, and commands have no private texts."""
+    ask_node: AskNode | None = None
+    """Asks another node for its last hour; None: there is no other node."""
     edges: Sequence[EdgeExceeded] = ()
     """The games of this node in which commissions and bonuses can cost more than the game wins."""

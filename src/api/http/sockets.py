@@ -15,8 +15,7 @@ from time import perf_counter
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from litestar.types import Receive, Send
-
+from api.http.asgi import Receive, Send
 from api.http.browsers import ANY_ORIGIN
 from api.http.live import Opened
 from api.http.problems import Problem, unavailable

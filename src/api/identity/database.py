@@ -7,6 +7,8 @@ Invariants:
 (4) only the owner of the process can read the SQLite file: a file that others can read is made so when it is opened.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import os
@@ -17,16 +19,18 @@ import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.schema import MetaData
 
 from api.identity.ports import IdentityUnavailable
 from ledger.files import IDENTITY
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 FILE: Final = IDENTITY
 """In the data folder."""
@@ -173,6 +177,8 @@ def _tighten(path: Path) -> None:
 
 
 def _made(url: URL, connect: dict[str, Any], **options: Any) -> AsyncEngine:
+    from sqlalchemy.ext.asyncio import create_async_engine  # it imports the ORM: only who needs the database pays
+
     return create_async_engine(
         url, connect_args=connect, pool_size=CONNECTIONS, max_overflow=0, hide_parameters=True, **options
     )

@@ -7,18 +7,22 @@ Invariants:
 (3) a key is wrapped again only if it is still what was read: a newer one is never replaced by an older one.
 """
 
+from __future__ import annotations
+
 from base64 import b64decode, b64encode
 from collections.abc import Collection, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import BigInteger, Column, Row, Table, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.identity.database import IdentityDatabase
 from api.identity.key_store import AnyStoredKey, StoredSigningKey, StoredUserKey
 from api.identity.master_key import Wrapped
 from api.identity.tables import METADATA, ascii_text
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 _AT_ONCE: Final = 500
 """Rows of one statement. Chosen: below the bounds on parameters of every database."""

@@ -10,14 +10,15 @@ Invariants:
     valid, and a rotation without grace revokes all that have begun.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import json
 from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.identity.database import IdentityDatabase
 from api.identity.identity import ADMIN
@@ -34,6 +35,9 @@ from api.identity.ports import (
     Revocation,
 )
 from api.identity.tables import CHANGES, CLIENTS, FAMILIES, REVOCATION_COUNT, REVOCATIONS
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 class _MayNotBegin(Exception):

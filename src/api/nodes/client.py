@@ -18,6 +18,12 @@ import aiohttp
 import msgspec
 
 from api.nodes.messages import (
+    DECIDE,
+    ENDS,
+    FOLLOW_UPS,
+    NOW,
+    OPEN_FOLLOW_UPS,
+    RECORDS,
     MalformedMessage,
     read_arrived,
     read_ends,
@@ -30,13 +36,6 @@ from api.nodes.proof import PROOF_HEADER, NodeProofs
 from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.node.ports import End, OpenFollowUps, PeerSilent, PeerUnreachable
 from ledger.writer.requests import AnyResponse, Request
-
-INTERNAL: Final = "/internal/"
-DECIDE: Final = "/internal/v1/decide"
-FOLLOW_UPS: Final = "/internal/v1/follow-ups"
-ENDS: Final = "/internal/v1/ends"
-RECORDS: Final = "/internal/v1/records"
-OPEN_FOLLOW_UPS: Final = "/internal/v1/open-follow-ups"
 
 KEPT_S: Final = 5.0
 """How long an idle connection is kept. Chosen: half as long as a node waits for the next request on one."""
@@ -84,6 +83,10 @@ class HttpPeers:
         content = await self._get(address, f"{OPEN_FOLLOW_UPS}?after={positions}")
         found: dict[int, OpenFollowUps] = self._read(read_open_follow_ups, address, content)
         return found
+
+    async def now(self, address: str, since_us: int) -> bytes:
+        """The node and its last hour, for the operator's page. Raises PeerUnreachable, PeerSilent."""
+        return await self._get(address, f"{NOW}?since_us={since_us}")
 
     async def close(self) -> None:
         if self._session is not None:

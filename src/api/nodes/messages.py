@@ -38,6 +38,14 @@ from ledger.writer.requests import (
     WalletRequest,
 )
 
+INTERNAL: Final = "/internal/"
+DECIDE: Final = "/internal/v1/decide"
+FOLLOW_UPS: Final = "/internal/v1/follow-ups"
+ENDS: Final = "/internal/v1/ends"
+RECORDS: Final = "/internal/v1/records"
+OPEN_FOLLOW_UPS: Final = "/internal/v1/open-follow-ups"
+NOW: Final = "/internal/v1/now"
+
 
 class MalformedMessage(ValueError):
     """The bytes are not a message of this release; the text says why."""

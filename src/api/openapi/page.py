@@ -7,11 +7,10 @@ says so to the browser.
 import gzip
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final
-
-from litestar.openapi.plugins import ScalarRenderPlugin
+from typing import Final
 
 DOCUMENT: Final = "document.json"
+_PAGE: Final = "page.html"
 _SCRIPT: Final = "scalar.js.gz"
 SCRIPT_PATH: Final = "/schema/scalar.js"
 DOCUMENT_PATH: Final = "/schema"
@@ -23,28 +22,6 @@ CONTENT_SECURITY_POLICY: Final = (
 """The page has a script of a few lines and styles in itself: hence 'unsafe-inline'."""
 
 
-class _Page(ScalarRenderPlugin):
-    """Litestar's page, with the document and the script of this service."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            js_url=SCRIPT_PATH,
-            css_url="data:text/css,",  # without one Litestar's own would be loaded, from another host
-            favicon='<link rel="icon" href="data:,">',
-            options={
-                "withDefaultFonts": False,
-                "telemetry": False,
-                "agent": {"disabled": True},
-                "mcp": {"disabled": True},
-                "hideClientButton": True,
-            },
-        )
-
-    @staticmethod
-    def get_openapi_json_route(request: Any) -> str:  # noqa: ARG004 - it is always the same
-        return DOCUMENT_PATH
-
-
 @cache
 def document() -> bytes:
     """The document, as JSON."""
@@ -54,8 +31,7 @@ def document() -> bytes:
 @cache
 def page() -> bytes:
     """The page, as HTML."""
-    request: Any = None  # the route of the document does not depend on it
-    return _Page().render(request, {"info": {"title": "stakelog"}})
+    return _read(_PAGE)
 
 
 @cache

@@ -3,10 +3,12 @@
 ``/admin/verification``: verify the log now.
 """
 
+import asyncio
 from collections.abc import Sequence
 from time import time_ns
 from typing import Annotated, Any, Final
 
+import msgspec
 from msgspec import Meta, Struct
 
 from api.http.bodies import encode
@@ -14,10 +16,11 @@ from api.http.compression import json_response
 from api.http.problems import Problem
 from api.http.requests import NO_STORE, Request, Response
 from api.http.samples import HouseSample, Sample
-from api.http.service import Service
+from api.http.service import AskNode, Service
 from api.routes.operation import reasons_of, warnings_of
 from ledger.core.fields import TIME_US_MAX
 from ledger.histogram import SECONDS
+from ledger.node.ports import PeerSilent, PeerUnreachable
 
 _TRANSIT: Final = "transit/"
 
@@ -64,8 +67,22 @@ class Now(Struct, frozen=True):
 async def get_now(service: Service, request: Request[Any, NowQuery]) -> Response:
     since_us = request.query.since_us
     house = [sample for sample in service.samples.house if sample.time_us > since_us]
-    now = Now(time_ns() // 1_000, SECONDS, [node_now(service, since_us)], house)
+    others: list[NodeNow] = []
+    if service.ask_node is not None:
+        owners = {owner for owner in await service.log.owners(service.address) if owner is not None}
+        addresses = sorted(owners - {service.address})
+        others = await asyncio.gather(*(_ask(service.ask_node, address, since_us) for address in addresses))
+    now = Now(time_ns() // 1_000, SECONDS, [node_now(service, since_us), *others], house)
     return json_response(request, encode(now), NO_STORE)
+
+
+async def _ask(ask_node: AskNode, address: str, since_us: int) -> NodeNow:
+    """Another node. One that does not respond is in the answer too, with an alarm."""
+    try:
+        found = msgspec.json.decode(await ask_node(address, since_us), type=NodeNow)
+    except (PeerUnreachable, PeerSilent, msgspec.MsgspecError) as error:
+        return NodeNow(address, False, [], [], [], 0, [Alarm("critical", f"the node does not respond: {error}")], [])
+    return msgspec.structs.replace(found, address=address)
 
 
 async def get_verification(service: Service, _request: Request[Any, Any]) -> Response:

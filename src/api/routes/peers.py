@@ -12,12 +12,18 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
+from api.http.bodies import encode
 from api.http.problems import Problem, unavailable
 from api.http.requests import Request, Response, read_body
 from api.http.routing import AnyRoute, Route
 from api.http.service import Service
-from api.nodes.client import DECIDE, ENDS, FOLLOW_UPS, OPEN_FOLLOW_UPS, RECORDS
 from api.nodes.messages import (
+    DECIDE,
+    ENDS,
+    FOLLOW_UPS,
+    NOW,
+    OPEN_FOLLOW_UPS,
+    RECORDS,
     MalformedMessage,
     read_follow_ups,
     read_requests,
@@ -26,6 +32,7 @@ from api.nodes.messages import (
     write_open_follow_ups,
     write_responses,
 )
+from api.routes.now import NowQuery, node_now
 from api.routes.parameters import RECORDS_MAX, SEQ_MAX
 from ledger.core.position import PARTITIONS_MAX
 from ledger.errors import LedgerError
@@ -92,10 +99,15 @@ async def get_open_follow_ups(service: Service, request: Request[Any, OpenFollow
     return Response(write_open_follow_ups(service.log.local_open_follow_ups(after)))
 
 
+async def get_now(service: Service, request: Request[Any, NowQuery]) -> Response:
+    return Response(encode(node_now(service, request.query.since_us)))
+
+
 PEER_ROUTES: Final[tuple[AnyRoute, ...]] = (
     Route(method="POST", path=DECIDE, handler=post_decide),
     Route(method="POST", path=FOLLOW_UPS, handler=post_follow_ups),
     Route(method="GET", path=ENDS, handler=get_ends),
     Route(method="GET", path=RECORDS, handler=get_records, query=RecordsQuery),
     Route(method="GET", path=OPEN_FOLLOW_UPS, handler=get_open_follow_ups, query=OpenFollowUpsQuery),
+    Route(method="GET", path=NOW, handler=get_now, query=NowQuery),
 )

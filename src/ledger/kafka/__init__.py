@@ -4,7 +4,7 @@
 ``address``       where Kafka is, and how to reach it
 ``topic``         creates and checks topics
 ``log``           the event log; ``client``: its requests to brokers; ``clock``: the broker's time
-``reader``        the log for followers
+``reader``        the log for followers; ``records``: for programs that only read
 ``snapshots``     the snapshot store
 ``declarations``  the assets' exponents
 ``owners``        the consumer group of the nodes; ``assignor``: how it assigns; ``members``: who is in it

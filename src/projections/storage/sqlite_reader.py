@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -22,6 +23,7 @@ from projections.storage.sqlite_file import BUSY_S, Identity, gone, identity_at,
 from projections.storage.statements import LIVE
 from projections.tables.model import Models
 from projections.tables.queries import Builder, Query, Rows
+from projections.tables.rows import Row
 from projections.tables.tables import Tables
 
 _DIALECT: Final = sqlite.dialect()
@@ -30,6 +32,18 @@ _READERS: Final = 2
 """Threads for the reads that take longer. Chosen: as many as small machines have cores."""
 _LOOK_S: Final = 1.0
 """How often a connection checks that its file is still the file at the path. Chosen: a check takes 2 µs."""
+
+
+@lru_cache(maxsize=4)
+def _tables_for(generation: int, row_types: tuple[type[Row], ...]) -> Tables:
+    """Four entries: the live generation, its successor, and a margin."""
+    return Tables(generation, row_types)
+
+
+@lru_cache(maxsize=1024)
+def _ready_for(tables: Tables, builder: Builder, conditions: frozenset[str]) -> Statement:
+    """Cached for all readers: compiling takes a millisecond, and an audit reads in many threads."""
+    return ready(builder(tables, conditions), _DIALECT)
 
 
 class SqliteReadModel:
@@ -74,9 +88,10 @@ class SqliteReadModel:
                 if live is None:
                     raise ReadModelUnavailable(f"{self._path} has no live generation yet: its follower is starting")
                 generation: int = live[0]
+                tables = _tables_for(generation, self._row_types)
                 found = []
                 for query in queries:
-                    statement = self._statement(generation, query)
+                    statement = _ready_for(tables, query.builder, query.conditions)
                     values = statement.values({"generation": generation, **query.values})
                     found.append(execute(statement.text, values).fetchall())
                 return found
@@ -84,16 +99,6 @@ class SqliteReadModel:
                 execute("COMMIT")
         except sqlite3.Error as error:
             raise unavailable(self._path, error) from error
-
-    def _statement(self, generation: int, query: Query) -> Statement:
-        name = (generation, query.builder, query.conditions)
-        statement = self._statements.get(name)
-        if statement is None:
-            tables = self._tables.get(generation)
-            if tables is None:
-                tables = self._tables[generation] = Tables(generation, self._row_types)
-            statement = self._statements[name] = ready(query.builder(tables, query.conditions), _DIALECT)
-        return statement
 
     async def close(self) -> None:
         await asyncio.to_thread(self.close_now)
