@@ -49,7 +49,7 @@ def coin(monkeypatch: pytest.MonkeyPatch) -> Iterator[RuleBook]:
     name = "ledger.core.games.coin"
     module = module_of(name, MODULE)
     monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setitem(catalog.KINDS, "coin", module.KIND)  # type: ignore[arg-type]  # the one line
+    monkeypatch.setitem(catalog.KINDS, "coin", module.KIND)  # the one line
     yield book_of(built_in_games())
     forget()
     game_no_longer_played.cache_clear()
@@ -67,7 +67,7 @@ def test_the_test_of_the_example_passes_and_can_fail(coin: RuleBook, monkeypatch
     for test in tests:
         test()
     wrong = module_of("coin", MODULE.replace("== result", "!= result")).KIND
-    monkeypatch.setitem(catalog.KINDS, "coin", wrong)  # type: ignore[arg-type]
+    monkeypatch.setitem(catalog.KINDS, "coin", wrong)
     forget()
     with pytest.raises(AssertionError):
         tests[0]()
