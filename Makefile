@@ -102,7 +102,7 @@ page: ## build the operator's page from src/api/page/source (needs npm); FOLDER=
 	@NODE_PATH=$(CURDIR)/build/page/node_modules node src/api/page/source/build.cjs $(or $(FOLDER),src/api/page/built)
 
 lock: setup ## write the lock files with the newest versions that are allowed
-	@$(BIN)/pip-compile --quiet --upgrade --extra dev --extra parquet --generate-hashes --strip-extras --allow-unsafe \
+	@$(BIN)/pip-compile --quiet --upgrade --extra dev --extra parquet --extra traces --generate-hashes --strip-extras --allow-unsafe \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header -o requirements.lock pyproject.toml
 	@$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header -o requirements-docs.lock requirements-docs.in

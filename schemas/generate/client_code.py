@@ -11,6 +11,9 @@ from textwrap import wrap
 from typing import Any, Final, NamedTuple
 
 from api.http.problems import KINDS
+from api.openapi.schemas import ref, schemas_of
+from projections.models.bets import ChangedBet
+from projections.models.periods import Outcome
 from schemas.generate.document import document
 
 FOLDER: Final = Path(__file__).parents[2] / "src" / "stakelog_client" / "generated"
@@ -25,6 +28,9 @@ _WIDTH: Final = 112
 _OF_EVERY_COMMAND: Final = ("type", "command_id", "user_id", "metadata", "private")
 _ANY_EVENT: Final = {"EventData", "Record"}
 """Schemas whose shape depends on the event's type: the caller gets a dictionary, and checks the type first."""
+
+_OF_LIVE_FEEDS: Final = (ChangedBet, Outcome)
+"""What only live feeds send. OpenAPI has no schemas for the events of a stream."""
 
 _KEEPS_NULL: Final = {"SetLimits"}
 """In these commands null does not mean the same as an absent field."""
@@ -88,7 +94,7 @@ def client_code() -> dict[str, str]:
 
 class _Writer:
     def __init__(self, document: Schema) -> None:
-        self._schemas: dict[str, Schema] = document["components"]["schemas"]
+        self._schemas: dict[str, Schema] = {**document["components"]["schemas"], **schemas_of(_OF_LIVE_FEEDS)}
         self._paths: dict[str, Schema] = document["paths"]
         self._models: dict[str, Schema] = {}
         """The schemas that results refer to."""
@@ -96,7 +102,8 @@ class _Writer:
     def files(self) -> dict[str, str]:
         commands = list(self._commands())
         reads = list(self._reads())
-        self._annotation({"$ref": "#/components/schemas/Result"})
+        for name in ("Result", *(kind.__name__ for kind in _OF_LIVE_FEEDS)):
+            self._annotation(ref(name))
         used = ", ".join(sorted({name for read in reads for name in (read.result, read.item) if name}))
         parts = {
             "commands.py": _commands_file(commands, "async "),

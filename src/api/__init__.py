@@ -7,6 +7,7 @@
 ``identity``     clients, their secrets and tokens, and what each role may do
 ``limits``       rate limits, and signed requests
 ``nodes``        the client and the messages of the nodes' own routes
+``tracing``      traces by OpenTelemetry
 ``openapi``      the OpenAPI document
 ``page``         the files of the operator's page
 ``composition``  settings, and the container that opens the adapters they name

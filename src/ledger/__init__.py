@@ -14,6 +14,7 @@
 ``background``  the tasks that run beside everything else
 ``pacing``      pauses between attempts, and how often a warning is repeated
 ``histogram``   counts values by size, for metrics
+``tracing``     the spans of traced requests, as the ledger sees them
 ``files``       what all files of a ledger need of the disk
 ``histogram``   counts of values in buckets; ``process_metrics``: CPU and memory of the processes
 ``process_settings``  the settings of the interpreter

@@ -8,7 +8,8 @@
 `async_client` and `client` are the two clients, the same calls on asyncio and blocking. `generated` has a method for
 each command and each read, their results, and an exception for each code; `errors` has the tree of exceptions.
 `session` logs in, sends and retries; `batching` makes one batch of the commands that wait at the same time;
-`events` checks the event stream; `paths` builds addresses.
+`events` checks the event stream and `receipts` receipts; `live` follows live feeds; `paths` builds addresses.
+`testing` is a ledger in memory for tests of game servers, `pytest_plugin` its fixture.
 """
 
 from stakelog_client.async_client import AsyncClient
@@ -17,6 +18,7 @@ from stakelog_client.errors import (
     ChainBroken,
     NotYetVisible,
     OutcomeUnknown,
+    ReceiptInvalid,
     Refused,
     StakelogError,
     Unavailable,
@@ -25,14 +27,17 @@ from stakelog_client.errors import (
 from stakelog_client.events import Event
 from stakelog_client.generated import models, refusals
 from stakelog_client.generated.models import Result
+from stakelog_client.live import LiveEvent
 
 __all__ = [
     "AsyncClient",
     "ChainBroken",
     "Client",
     "Event",
+    "LiveEvent",
     "NotYetVisible",
     "OutcomeUnknown",
+    "ReceiptInvalid",
     "Refused",
     "Result",
     "StakelogError",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlencode
 
@@ -13,12 +13,14 @@ import httpx
 import msgspec
 
 from stakelog_client.batching import Batcher
-from stakelog_client.errors import Refused, UnexpectedResponse
+from stakelog_client.errors import OutcomeUnknown, ReceiptInvalid, Refused, StakelogError, UnexpectedResponse
 from stakelog_client.events import EVENTS_A_PAGE, Event, continued
 from stakelog_client.generated.commands import Commands
-from stakelog_client.generated.models import Result
+from stakelog_client.generated.models import Receipt, Result
 from stakelog_client.generated.reads import Reads
+from stakelog_client.live import LiveEvent, follow
 from stakelog_client.paths import path_of
+from stakelog_client.receipts import check_receipt
 from stakelog_client.session import Session, until_definite
 
 T = TypeVar("T")
@@ -26,6 +28,10 @@ T = TypeVar("T")
 VISIBLE_MS: Final = 10_000
 """How long one attempt of a read waits until it shows what was written: the largest `timeout_ms` that the contract
 allows. The deadline of the call bounds it too."""
+
+LOOK_UP_SHARE: Final = 0.2
+LOOK_UP_S_MAX: Final = 2.0
+"""The part of a call's deadline that is kept for the look-up of an unknown outcome. Chosen: 2 s of the usual 30 s."""
 
 USERS_REMEMBERED: Final = 100_000
 """For this many users the client knows the position of its last write. Chosen: some 20 MB."""
@@ -58,6 +64,7 @@ class AsyncClient(Commands, Reads):
         self._session = Session(url.rstrip("/"), client_id, client_secret, connections, transport)
         self._batcher = Batcher(self._session)
         self._deadline_s = deadline_s
+        self._closed = False
         self._written: OrderedDict[str, tuple[int, int]] = OrderedDict()
         """User → partition and seq of this client's last write."""
 
@@ -69,20 +76,39 @@ class AsyncClient(Commands, Reads):
 
     async def close(self) -> None:
         """Close the connections. Calls that still wait end with Unavailable or OutcomeUnknown."""
+        self._closed = True
         await self._batcher.close()
         await self._session.close()
 
     async def post(self, command: Mapping[str, Any], *, deadline_s: float | None = None) -> Result:
         """Post a command given as its JSON object. If it has no `command_id`, the client makes one.
 
-        Posting the same command again, under the same `command_id`, returns the first result. Raises Refused by the
-        code, OutcomeUnknown, Unavailable, UnexpectedResponse.
+        Posting the same command again, under the same `command_id`, returns the first result. If no response says
+        what became of the command, the last part of the deadline is for a look-up. Raises Refused by the code,
+        OutcomeUnknown, Unavailable, UnexpectedResponse.
         """
         whole = {name: value for name, value in command.items() if _is_given(name, value, command)}
         whole.setdefault("command_id", uuid.uuid4().hex)
-        result = await self._batcher.post(whole, self._until(deadline_s))
+        until_s = self._until(deadline_s)
+        look_up_s = min((until_s - time.monotonic()) * LOOK_UP_SHARE, LOOK_UP_S_MAX)
+        try:
+            result = await self._batcher.post(whole, until_s - look_up_s)
+        except OutcomeUnknown as unknown:
+            result = await self._looked_up(unknown, until_s)
         self._remember(whole["user_id"], result)
         return result
+
+    async def _looked_up(self, unknown: OutcomeUnknown, until_s: float) -> Result:
+        """Raises `unknown` if the command is not in the ledger: a request with it may still arrive."""
+        if self._closed:
+            raise unknown
+        try:
+            found = await self.outcome(unknown.user_id, unknown.command_id, deadline_s=until_s - time.monotonic())
+        except StakelogError as error:
+            raise unknown from error
+        if found is None:
+            raise unknown
+        return found
 
     async def outcome(self, user_id: str, command_id: str, *, deadline_s: float | None = None) -> Result | None:
         """The result of a command that was posted before; None if it is not in the ledger.
@@ -119,6 +145,45 @@ class AsyncClient(Commands, Reads):
                 head = event.head
                 from_seq += 1
                 yield event
+
+    def live(
+        self,
+        *,
+        users: Sequence[str] = (),
+        games: Sequence[str] = (),
+        after: str | None = None,
+        deadline_s: float | None = None,
+    ) -> AsyncGenerator[LiveEvent, None]:
+        """What changes in the wallets and bets of `users`, and in the results and present periods of `games`, until
+        the caller stops. The feed continues by itself after a lost connection.
+
+        `after`: the `id` of the last event that is known; None: from now on. `deadline_s`: how long to try to
+        connect. Raises Refused, Unavailable.
+        """
+        tried_s = self._deadline_s if deadline_s is None else deadline_s
+        return follow(self._session, users, games, after, tried_s)
+
+    async def checked_receipt(
+        self, position: str, *, keys: bytes | None = None, deadline_s: float | None = None
+    ) -> tuple[Receipt, Event]:
+        """The receipt of the event at `position`, once its signature and its record are checked. It needs
+        `stakelog_client[receipts]`.
+
+        `keys`: the JWK Set that you have kept from an earlier day, which a changed service cannot change; None: the
+        present one of the service. Raises ReceiptInvalid, and what reads raise.
+        """
+        receipt = await self.get_receipt(position, deadline_s=deadline_s)
+        if keys is None:
+            keys = await self.public_keys(deadline_s=deadline_s)
+        event = check_receipt(receipt, keys)
+        if f"{event.partition}:{event.seq}" != position:
+            raise ReceiptInvalid(f"it is that of {event.partition}:{event.seq}, not of {position}")
+        return receipt, event
+
+    async def public_keys(self, *, deadline_s: float | None = None) -> bytes:
+        """The JWK Set that checks receipts, to be kept."""
+        response = await until_definite(self._session, "GET", "/.well-known/jwks.json", self._until(deadline_s))
+        return response.content
 
     async def read(
         self, path: str, parameters: Mapping[str, Any], kind: type[T], user_id: str | None, deadline_s: float | None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
 import httpx
@@ -16,7 +16,8 @@ from stakelog_client.async_client import AsyncClient
 from stakelog_client.events import Event
 from stakelog_client.generated.blocking_commands import BlockingCommands
 from stakelog_client.generated.blocking_reads import BlockingReads
-from stakelog_client.generated.models import Result
+from stakelog_client.generated.models import Receipt, Result
+from stakelog_client.live import LiveEvent
 
 T = TypeVar("T")
 
@@ -84,6 +85,27 @@ class Client(BlockingCommands, BlockingReads):
         """As `AsyncClient.events`."""
         return self._each(self._client.events(partition, from_seq, prev))
 
+    def live(
+        self,
+        *,
+        users: Sequence[str] = (),
+        games: Sequence[str] = (),
+        after: str | None = None,
+        deadline_s: float | None = None,
+    ) -> Generator[LiveEvent, None, None]:
+        """As `AsyncClient.live`. It blocks until something changes."""
+        return self._each(self._client.live(users=users, games=games, after=after, deadline_s=deadline_s))
+
+    def checked_receipt(
+        self, position: str, *, keys: bytes | None = None, deadline_s: float | None = None
+    ) -> tuple[Receipt, Event]:
+        """As `AsyncClient.checked_receipt`."""
+        return self._wait(self._client.checked_receipt(position, keys=keys, deadline_s=deadline_s))
+
+    def public_keys(self, *, deadline_s: float | None = None) -> bytes:
+        """As `AsyncClient.public_keys`."""
+        return self._wait(self._client.public_keys(deadline_s=deadline_s))
+
     def read(
         self, path: str, parameters: Mapping[str, Any], kind: type[T], user_id: str | None, deadline_s: float | None
     ) -> T:
@@ -102,18 +124,22 @@ class Client(BlockingCommands, BlockingReads):
         """As `AsyncClient.pages`."""
         return self._each(self._client.pages(path, parameters, kind, item, user_id, deadline_s))
 
-    def _each(self, items: AsyncIterator[T]) -> Iterator[T]:
+    def _each(self, items: AsyncIterator[T]) -> Generator[T, None, None]:
         async def following() -> tuple[bool, Any]:
             try:
                 return True, await anext(items)
             except StopAsyncIteration:
                 return False, None
 
-        while True:
-            has_more, item = self._wait(following())
-            if not has_more:
-                return
-            yield item
+        try:
+            while True:
+                has_more, item = self._wait(following())
+                if not has_more:
+                    return
+                yield item
+        finally:
+            if isinstance(items, AsyncGenerator) and not self._loop.is_closed():
+                self._wait(items.aclose())
 
     def _wait(self, call: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()

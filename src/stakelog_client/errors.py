@@ -6,7 +6,8 @@ StakelogError
 ├── Unavailable            nothing was written, or nothing could be read, within the deadline. Try again later
 │   └── NotYetVisible      within the deadline, no read showed what this client has written
 ├── UnexpectedResponse     the response is not one of a stakelog service
-└── ChainBroken            the event stream does not continue: a record is missing or was changed
+├── ChainBroken            the event stream does not continue: a record is missing or was changed
+└── ReceiptInvalid         the receipt proves nothing: it is not signed by a known key, or was changed
 """
 
 from __future__ import annotations
@@ -52,3 +53,7 @@ class UnexpectedResponse(StakelogError):
 
 class ChainBroken(StakelogError):
     """A record does not continue its partition: one is missing, or was changed."""
+
+
+class ReceiptInvalid(StakelogError):
+    """The receipt does not prove that the holder of a known key had its record."""

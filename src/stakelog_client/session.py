@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
 
 import httpx
 import msgspec
@@ -23,6 +24,8 @@ _PAUSE_S: Final = 0.05
 _PAUSE_S_MAX: Final = 2.0
 _RENEW_S: Final = 60.0
 """An access token is renewed this long before it ends."""
+_SILENT_S: Final = 45.0
+"""A stream without a byte for this long has lost its connection: the service sends a heartbeat every 15 s."""
 _RETRIED_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 
 NOT_SENT: Final = "not_sent"
@@ -96,6 +99,9 @@ class Session:
         self._token: _Token | None = None
         self._token_until_s = 0.0
         self._renewing = asyncio.Lock()
+        self._url, self._transport = url, transport
+        self._streams: httpx.AsyncClient | None = None
+        self._closed = False
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
         # Each request has a deadline of its own: see `_once`.
         self._http = httpx.AsyncClient(
@@ -107,7 +113,10 @@ class Session:
         )
 
     async def close(self) -> None:
+        self._closed = True
         await self._http.aclose()
+        if self._streams is not None:
+            await self._streams.aclose()
 
     async def send(self, method: str, path: str, body: bytes | None, deadline_s: float) -> httpx.Response:
         """One attempt, until `deadline_s` (monotonic seconds). Returns a response whose status is below 400.
@@ -120,14 +129,61 @@ class Session:
             # The token was revoked, or the service's keys have changed: log in once more.
             token = await self._access_token(deadline_s, token)
             response = await self._once(method, path, body, deadline_s, token)
-        status = response.status_code
-        if status < 400:
-            return response
-        if status in _RETRIED_STATUSES:
-            self._raise_ambiguous(response)
-        raise refusal_of(response.content, status)
+        if response.status_code >= 400:
+            self._raise_for(response)
+        return response
 
-    def _raise_ambiguous(self, response: httpx.Response) -> None:
+    async def open_stream(self, path: str, headers: Mapping[str, str], deadline_s: float) -> httpx.Response:
+        """A response whose body arrives as long as the caller reads, and has not begun to. The caller closes it.
+
+        Raises as `send`, and Unavailable once the client is closed. Reading raises httpx.HTTPError.
+        """
+        if self._closed:
+            raise Unavailable("the client was closed")
+        if self._streams is None:
+            # A pool of its own: streams must not take the connections that commands need.
+            self._streams = httpx.AsyncClient(
+                base_url=self._url,
+                limits=httpx.Limits(max_connections=None),
+                timeout=httpx.Timeout(None, read=_SILENT_S),
+                trust_env=False,
+                transport=self._transport,
+            )
+        token = await self._access_token(deadline_s, None)
+        response = await self._opened(self._streams, path, headers, deadline_s, token)
+        if response.status_code == 401 and token is not None:
+            await response.aclose()
+            token = await self._access_token(deadline_s, token)
+            response = await self._opened(self._streams, path, headers, deadline_s, token)
+        if response.status_code >= 400:
+            try:
+                await response.aread()
+            except httpx.HTTPError as error:
+                raise Ambiguous(f"the connection broke: {type(error).__name__} {error}") from error
+            finally:
+                await response.aclose()
+            self._raise_for(response)
+        return response
+
+    async def _opened(
+        self, http: httpx.AsyncClient, path: str, headers: Mapping[str, str], deadline_s: float, token: str | None
+    ) -> httpx.Response:
+        login = {} if token is None else {"Authorization": f"Bearer {token}"}
+        request = http.build_request("GET", path, headers={**headers, **login})
+        try:
+            async with asyncio.timeout(_left_s(deadline_s)):
+                return await http.send(request, stream=True)
+        except TimeoutError:
+            raise Ambiguous("no response within the deadline") from None
+        except httpx.HTTPError as error:
+            raise Ambiguous(f"no connection: {type(error).__name__} {error}") from error
+
+    def _raise_for(self, response: httpx.Response) -> NoReturn:
+        if response.status_code in _RETRIED_STATUSES:
+            self._raise_ambiguous(response)
+        raise refusal_of(response.content, response.status_code)
+
+    def _raise_ambiguous(self, response: httpx.Response) -> NoReturn:
         try:
             problem = msgspec.json.decode(response.content, type=ProblemBody)
         except msgspec.MsgspecError:
@@ -177,10 +233,8 @@ class Session:
                 return msgspec.json.decode(refreshed.content, type=_Token)
         body = {"client_id": self._client_id, "client_secret": self._client_secret}
         response = await self._http.post("/v1/auth/token", json=body)
-        if response.status_code in _RETRIED_STATUSES:
-            self._raise_ambiguous(response)
         if response.status_code != 200:
-            raise refusal_of(response.content, response.status_code)
+            self._raise_for(response)
         return msgspec.json.decode(response.content, type=_Token)
 
 

@@ -189,7 +189,7 @@ class _Exchange:
     async def _run(self) -> None:
         try:
             await self._service.app(self._scope, self._receive, self._send)
-        except Exception as error:  # noqa: BLE001 - whoever reads the response gets it
+        except Exception as error:  # noqa: BLE001 - the reader of the response gets it
             self._error = error
         finally:
             self._ended = True

@@ -353,7 +353,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.clock,
                 ASSETS,
                 deliver=lambda *_: None,
-                announce=lambda _: None,
+                announce=lambda *_: None,
                 halted=lambda *_: None,
             )
             self.run(replayed.recover(save_every=40))

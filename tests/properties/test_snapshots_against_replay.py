@@ -13,7 +13,6 @@ from typing import Final
 import pytest
 
 from ledger.core.events import Event
-from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.core.record import decode
 from ledger.core.state_values import Value
 from ledger.errors import LedgerError, LogUnavailable
@@ -92,7 +91,7 @@ def content(store: StateStore) -> Content:
     return [dict(store.scan(partition, "", "\U0010ffff", 1_000_000)) for partition in range(PARTITIONS)]
 
 
-def _nowhere(_: int, __: int, ___: AnyFollowUp) -> None:
+def _nowhere(*_: object) -> None:
     raise AssertionError("nothing is delivered before the start")
 
 
@@ -109,7 +108,7 @@ async def recovered(world: World, store: StateStore, arrived: Arrived = ()) -> t
     arrivals among them. ``arrived``: before these records; the follow-ups would be delivered again, and be closed."""
     log = world.new_log()
     writers = [
-        Writer(partition, log, store, world.clock, ASSETS, deliver=_nowhere, announce=lambda _: None, halted=_halted)
+        Writer(partition, log, store, world.clock, ASSETS, deliver=_nowhere, announce=lambda *_: None, halted=_halted)
         for partition in range(PARTITIONS)
     ]
     replayed = 0

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.system
 
 GAME: Final = "wingo_2s"
 LENGTH_S: Final = 2
+DESK_AND_PHONE: Final = [("light", DESK), ("dark", PHONE)]
 EVERY_SIZE: Final = [(theme, width) for theme in THEMES for width in (DESK, PHONE)]
 
 
@@ -201,8 +202,10 @@ def place_long(server: LoggedInClient, game: str, period: str) -> str:
     return str(answer.get("code", "accepted"))
 
 
-def test_a_cancelled_period_counts_once_although_its_answer_was_lost(world: World) -> None:
-    period = bet(world.server, "to-be-cancelled")
+@pytest.mark.parametrize(("theme", "width"), DESK_AND_PHONE)
+def test_a_cancelled_period_counts_once_although_its_answer_was_lost(world: World, theme: str, width: int) -> None:
+    bet_id = f"to-be-cancelled-{theme}"
+    period = bet(world.server, bet_id)
     sent: list[Any] = []
 
     def lose(route: Route) -> None:
@@ -214,7 +217,7 @@ def test_a_cancelled_period_counts_once_although_its_answer_was_lost(world: Worl
         else:
             route.continue_()
 
-    with world.browser.page(world.service.url, "meera", world.operator.secret) as page:
+    with world.browser.page(world.service.url, "meera", world.operator.secret, theme=theme, width=width) as page:
         page.open(f"games/{GAME}")
         row = page.table(f"Periods of {GAME}").get_by_role("row").filter(has_text=period)
         expect(row.get_by_role("button", name="Cancel …")).to_be_visible()
@@ -227,7 +230,7 @@ def test_a_cancelled_period_counts_once_although_its_answer_was_lost(world: Worl
         page.button("Send command").click()
         expect(page.dialog.get_by_role("alert")).to_contain_text("did not respond")
         expect(page.field("Reason")).to_be_disabled()
-        page.screenshot("lost")
+        page.check("lost")
         page.button("Repeat").click()
         expect(page.dialog).to_contain_text("Done.")
         page.button("Close").click()
@@ -236,10 +239,12 @@ def test_a_cancelled_period_counts_once_although_its_answer_was_lost(world: Worl
     assert first == second
     records = [world.auditor.get(f"/v1/events?partition={number}").body.splitlines() for number in range(4)]
     events = [json.loads(record) for lines in records for record in lines]
-    cancelled = [event for event in events if event["type"] == "period_cancelled"]
+    cancelled = [
+        event for event in events if event["type"] == "period_cancelled" and event["data"]["period"] == period
+    ]
     assert [(event["command_id"], event["actor"]) for event in cancelled] == [(first["command_id"], "meera")]
     found = world.auditor.get(f"/v1/wallets/asha/bets?status=cancelled&game={GAME}").json()["items"]
-    assert [item["bet_id"] for item in found] == ["to-be-cancelled"]
+    assert [item["bet_id"] for item in found][:1] == [bet_id]
 
 
 def test_a_refused_command_says_why_and_can_be_changed(world: World) -> None:
@@ -260,8 +265,9 @@ def test_a_refused_command_says_why_and_can_be_changed(world: World) -> None:
         expect(row).to_contain_text("settled")
 
 
-def test_a_verification_heads_and_a_receipt(world: World) -> None:
-    with world.browser.page(world.service.url, "ravi", world.auditor.secret) as page:
+@pytest.mark.parametrize(("theme", "width"), DESK_AND_PHONE)
+def test_a_verification_heads_and_a_receipt(world: World, theme: str, width: int) -> None:
+    with world.browser.page(world.service.url, "ravi", world.auditor.secret, theme=theme, width=width) as page:
         page.open("proof")
         page.button("Verify now …").click()
         page.button("Send").click()
@@ -269,7 +275,7 @@ def test_a_verification_heads_and_a_receipt(world: World) -> None:
         page.button("Close").click()
         expect(page.page.get_by_text("the log is well")).to_be_visible()
         expect(page.page.get_by_text(re.compile(r"well: \d+ events in 4 partitions"))).to_be_visible()
-        page.screenshot("verified")
+        page.check("verified")
         with page.page.expect_download() as begun:
             page.button("Download heads").click()
         heads = json.loads(Path(begun.value.path()).read_bytes())
@@ -286,8 +292,9 @@ def test_a_verification_heads_and_a_receipt(world: World) -> None:
         expect(page.page.get_by_role("alert")).to_contain_text("event_not_found")
 
 
-def test_a_client_is_added_narrowed_rotated_and_disabled(world: World) -> None:
-    secrets = []
+@pytest.mark.parametrize(("theme", "width"), DESK_AND_PHONE)
+def test_a_client_is_added_narrowed_rotated_and_disabled(world: World, theme: str, width: int) -> None:
+    shop, secrets = f"shop-{theme}", []
 
     def secret_of(page: OperatorsPage) -> str:
         expect(page.dialog).to_contain_text("is shown only now")
@@ -298,39 +305,39 @@ def test_a_client_is_added_narrowed_rotated_and_disabled(world: World) -> None:
     def status_of(client_id: str, secret: str) -> int:
         return world.service.try_login(client_id, secret).status
 
-    with world.browser.page(world.service.url, "admin", ADMIN_SECRET) as page:
+    with world.browser.page(world.service.url, "admin", ADMIN_SECRET, theme=theme, width=width) as page:
         page.tab("Clients")
         page.button("Add client …").click()
-        page.field("Client id").fill("shop")
+        page.field("Client id").fill(shop)
         page.field("Role").select_option("game_server")
         page.button("Send").click()
         secrets.append(secret_of(page))
-        assert status_of("shop", secrets[0]) == 200
+        assert status_of(shop, secrets[0]) == 200
 
         row = (
-            page.table("Clients")
-            .get_by_role("row")
-            .filter(has=page.page.get_by_role("cell", name="shop", exact=True))
+            page.table("Clients").get_by_role("row").filter(has=page.page.get_by_role("cell", name=shop, exact=True))
         )
         row.get_by_role("button", name="Narrow …").click()
-        page.field("Client id").fill("shop-deposits")
+        page.field("Client id").fill(f"{shop}-deposits")
         page.field("Only these types of commands").fill("deposit")
         page.button("Send").click()
-        narrow = world.service.login("shop-deposits", secret_of(page))
+        narrow = world.service.login(f"{shop}-deposits", secret_of(page))
         assert narrow.post("/v1/commands", {"type": "open_wallet", "command_id": "o", "user_id": "eve"}).status == 403
-        expect(page.table("Clients").get_by_role("row").filter(has_text="shop-deposits")).to_contain_text("deposit")
+        expect(page.table("Clients").get_by_role("row").filter(has_text=f"{shop}-deposits")).to_contain_text(
+            "deposit"
+        )
 
         row.get_by_role("button", name="Rotate …").click()
         page.button("Send").click()
         secrets.append(secret_of(page))
-        assert [status_of("shop", secret) for secret in secrets] == [401, 200]
+        assert [status_of(shop, secret) for secret in secrets] == [401, 200]
 
         row.get_by_role("button", name="Disable …").click()
-        expect(page.dialog).to_contain_text("DELETE /v1/clients/shop")
+        expect(page.dialog).to_contain_text(f"DELETE /v1/clients/{shop}")
         page.button("Send").click()
         page.button("Close").click()
         expect(row).to_contain_text("disabled")
-        assert status_of("shop", secrets[1]) == 401
+        assert status_of(shop, secrets[1]) == 401
 
 
 def test_a_rebuild_gives_the_same_bytes(tmp_path: Path) -> None:

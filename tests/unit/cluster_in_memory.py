@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from api.nodes.messages import (
+    Follow,
     read_ends,
     read_follow_ups,
     read_open_follow_ups,
@@ -42,6 +43,7 @@ from ledger.node.ports import End, OpenFollowUps, PeerSilent, PeerUnreachable
 from ledger.peers.forwarding import Forwarding
 from ledger.peers.handler import PeerHandler
 from ledger.peers.log_view import LogView
+from ledger.tracing import Span
 from ledger.writer.requests import Accepted, AnyResponse, Failed, Request
 from unit.given import ASSETS, NOON
 from unit.node_in_memory import request_sha256
@@ -147,7 +149,7 @@ class MemoryPeers:
         body, indexes = write_requests(requests, deadline_us)
 
         async def receive(handler: PeerHandler) -> list[AnyResponse]:
-            arrived, until_us = read_requests(body)
+            arrived, until_us = read_requests(body, self._cluster.follow)
             await handler.decide(arrived, until_us)
             responses = read_responses(write_responses([request.response for request in arrived]))
             return [responses[index] for index in indexes]
@@ -155,11 +157,13 @@ class MemoryPeers:
         responses: list[AnyResponse] = await self._call(address, receive)
         return responses
 
-    async def deliver(self, address: str, follow_ups: Sequence[AnyFollowUp]) -> Sequence[bool]:
+    async def deliver(
+        self, address: str, follow_ups: Sequence[AnyFollowUp], spans: Sequence[Span | None]
+    ) -> Sequence[bool]:
         self.delivered.append((address, list(follow_ups)))
 
         async def receive(handler: PeerHandler) -> list[bool]:
-            return await handler.receive(read_follow_ups(write_follow_ups(follow_ups)))
+            return await handler.receive(*read_follow_ups(write_follow_ups(follow_ups, spans), self._cluster.follow))
 
         arrived: list[bool] = await self._call(address, receive)
         return arrived
@@ -241,10 +245,9 @@ class Site:
         self.log_view = LogView(self.node, self.owners, self.forwarding)
         self.gone = asyncio.Event()
 
-    async def post(
-        self, command: Command, *, dry_run: bool = False, games: frozenset[str] | None = None
-    ) -> AnyResponse:
-        return await self.node.post(command, request_sha256(command), "local", dry_run=dry_run, games=games)
+    async def post(self, command: Command, **options: Any) -> AnyResponse:
+        """``options``: of ``Node.post``."""
+        return await self.node.post(command, request_sha256(command), "local", **options)
 
     async def post_many(self, *commands: Command, games: frozenset[str] | None = None) -> list[AnyResponse]:
         hashed = [(command, request_sha256(command)) for command in commands]
@@ -278,6 +281,8 @@ class ClusterInMemory:
         self.late_s = self.slow_s = 0.5
         self.ahead_us: dict[str, int] = {}
         """Name → how far the clock of the node is ahead; it counts from the node's next start."""
+        self.follow: Follow | None = None
+        """What makes the spans of the other nodes; None: nothing is traced."""
         self._names = "abcdefgh"[:nodes]
         self._began_s = asyncio.get_running_loop().time()
 

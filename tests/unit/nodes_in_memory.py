@@ -20,6 +20,7 @@ from ledger.core.position import partition_of
 from ledger.errors import LedgerError, LogUnavailable
 from ledger.memory.log import Appended
 from ledger.node.ports import End, LocalWriters, OpenFollowUps
+from ledger.tracing import Span
 from ledger.writer.requests import Request
 from unit.node_in_memory import WatchedLog, World
 
@@ -97,7 +98,9 @@ class Neighbours:
         assert self._local is not None
         self._local.submit_local(requests)
 
-    def deliver(self, _: int, __: int, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:
+    def deliver(
+        self, _: int, __: int, follow_up: AnyFollowUp, arrived: Callable[[], None], span: Span | None = None
+    ) -> None:
         task = asyncio.get_running_loop().create_task(
             self._until_arrived(follow_up, arrived), name="writer-to-others"
         )

@@ -43,7 +43,7 @@ TASKS: Final = {
             "rate-limits",
         ),
         *("revocations", "seals", "signing-keys", "snapshots", "standby-follow-ups", "suspect-reads", "tls-reload"),
-        "unsettled",
+        *("unsettled", "visible-spans"),
     },
     "start": {
         *("checkpoints", "child-output", "ends", "forwarding", "kafka-abandon", "live-feed-client"),

@@ -53,8 +53,10 @@ class SmallService:
         self.after: list[Fault] = []
         self.login_faults: list[Fault] = []
         self.failing: dict[str, str] = {}
+        self.look_ups = False
+        """Whether commands can be looked up, whatever else does not work."""
         self.hold: asyncio.Event | None = None
-        """While it is not set, no request gets a response."""
+        """While it is not set, no request but a look-up gets a response."""
         self.arrived = asyncio.Event()
         self.tokens: list[str] = []
         self.valid: str | None = None
@@ -67,6 +69,11 @@ class SmallService:
         commands = body if isinstance(body, list) else [body]
         self.requests.append((request.method, path, len(commands)))
         self.arrived.set()
+        if self.look_ups and path.startswith("/v1/commands/u/"):
+            found = ("u", path.rpartition("/")[2])
+            if found not in self.written:
+                return refused(404, "not_found")
+            return httpx.Response(200, json=self._result(self.written.index(found) + 1))
         if self.hold is not None:
             await self.hold.wait()
         if self.valid is not None and request.headers.get("Authorization") != f"Bearer {self.valid}":
@@ -104,20 +111,19 @@ class SmallService:
             return {"status": 422, "problem": problem(422, "amount_out_of_range", field="amount")}
         if (user_id, command_id) not in self.written:
             self.written.append((user_id, command_id))
-        seq = self.written.index((user_id, command_id)) + 1
+        return {"status": 201, "result": self._result(self.written.index((user_id, command_id)) + 1)}
+
+    def _result(self, seq: int) -> dict[str, Any]:
         return {
-            "status": 201,
-            "result": {
-                "position": f"0:{seq}",
-                "partition": 0,
-                "seq": seq,
-                "time_us": 1,
-                "type": "deposited",
-                "data": {},
-                "balances": {},
-                "postings": [],
-                "head": "0" * 64,
-            },
+            "position": f"0:{seq}",
+            "partition": 0,
+            "seq": seq,
+            "time_us": 1,
+            "type": "deposited",
+            "data": {},
+            "balances": {},
+            "postings": [],
+            "head": "0" * 64,
         }
 
 
@@ -226,6 +232,25 @@ async def test_a_later_attempt_that_wrote_nothing_does_not_make_an_earlier_one_d
         with pytest.raises(OutcomeUnknown):
             await deposit(client, "u", "c", deadline_s=1)
     assert service.written == [("u", "c")]
+
+
+async def test_an_unknown_outcome_is_looked_up_before_the_deadline(
+    service: SmallService, client_of: Callable[..., AsyncClient]
+) -> None:
+    service.after = [httpx.ReadError("lost")]
+    service.faults = [None, *(refused(503, "overloaded") for _ in range(100))]
+    service.look_ups = True
+    async with client_of() as client:
+        assert (await deposit(client, "u", "c", deadline_s=2)).seq == 1
+        service.hold, service.arrived = asyncio.Event(), asyncio.Event()
+        service.faults = []
+        waiting = asyncio.create_task(deposit(client, "u", "not-written", deadline_s=2))
+        await service.arrived.wait()
+        with pytest.raises(OutcomeUnknown):
+            await waiting
+    assert service.written == [("u", "c")]
+    looked_up = [path for method, path, _ in service.requests if method == "GET"]
+    assert looked_up == ["/v1/commands/u/c", "/v1/commands/u/not-written"]
 
 
 async def test_a_command_without_a_definite_response_ends_as_outcome_unknown_at_its_deadline(

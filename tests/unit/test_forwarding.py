@@ -19,6 +19,7 @@ from ledger.node import follow_up_queue as queue_module
 from ledger.peers import delivery as delivery_module
 from ledger.peers.delivery import FollowUpDelivery
 from ledger.peers.forwarding import CALL_S, SKEW_S, WAIT_S
+from ledger.tracing import Span
 from ledger.writer.requests import (
     Accepted,
     CommandRequest,
@@ -680,7 +681,7 @@ class _Sender:
     async def refresh(self) -> None:
         """The owner stays."""
 
-    async def deliver(self, _: str, follow_ups: Sequence[AnyFollowUp]) -> list[bool]:
+    async def deliver(self, _: str, follow_ups: Sequence[AnyFollowUp], __: Sequence[Span | None]) -> list[bool]:
         return [True] * len(follow_ups)
 
 

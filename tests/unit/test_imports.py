@@ -156,6 +156,7 @@ ADAPTERS = {
         "api.identity.copying",
     ),
     *("api.limits.memory", "api.limits.redis"),
+    "api.tracing.otlp",
 }
 NAMES_ADAPTERS = {
     "api.composition.container",
@@ -204,7 +205,7 @@ def test_an_adapter_of_the_read_side_imports_no_adapter_of_the_ledger() -> None:
 
 
 LAYERS_OF_THE_API = (
-    {"nodes", "sealing", "identity"},
+    {"nodes", "sealing", "identity", "tracing"},
     {"limits"},
     {"http"},
     {"openapi", "page"},
@@ -228,7 +229,7 @@ def test_inside_the_api_arrows_go_down_the_layers_only() -> None:
 
 LAYERS_OF_THE_LEDGER = (
     {"core"},
-    {"errors", "files", "histogram", "pacing", "process_metrics", "process_settings"},
+    {"errors", "files", "histogram", "pacing", "process_metrics", "process_settings", "tracing"},
     {"ports", "cluster_ports", "background"},
     {"writer"},
     {"node", "snapshots", "operations"},

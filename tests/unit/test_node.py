@@ -351,7 +351,7 @@ async def test_a_checkpoint_between_sending_and_arrival_keeps_the_follow_up(monk
     world = await started()
     await world.given(open_wallet(ALICE), open_wallet(BOB), deposit(100, user_id=ALICE))
     receiver = world.node.writers[partition_of(BOB, PARTITIONS)]
-    monkeypatch.setattr(receiver, "receive", lambda _follow_up, _arrived: None)  # the follow-up is lost
+    monkeypatch.setattr(receiver, "receive", lambda *_: None)  # the follow-up is lost
     await world.given(transfer(60, BOB, user_id=ALICE))
     await world.save()
     assert len(world.open_follow_ups()) == 1
@@ -671,7 +671,7 @@ async def test_a_start_reads_the_disk_in_threads() -> None:
     await world.post_many(*(open_wallet(user_id) for user_id in (*senders, receiver)))
     await world.post_many(*(deposit(5, "d", user_id=user_id) for user_id in senders))
     with pytest.MonkeyPatch.context() as losing:
-        losing.setattr(world.node.writers[1], "receive", lambda _follow_up, _arrived: None)
+        losing.setattr(world.node.writers[1], "receive", lambda *_: None)
         await world.post_many(*(transfer(2, receiver, "t", user_id=user_id) for user_id in senders))
     await world.save()
     await world.post_many(*(deposit(1, "d2", user_id=user_id) for user_id in senders))

@@ -1,7 +1,7 @@
 """The follow-ups of a node without other nodes: each is offered until a writer takes it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -40,7 +40,7 @@ async def test_an_error_loses_no_follow_up_and_they_are_offered_again(
     taken: asyncio.Queue[AnyFollowUp] = asyncio.Queue()
     world = await World(1).start()
 
-    def receive(offer: AnyFollowUp, _: Callable[[], None]) -> bool:
+    def receive(offer: AnyFollowUp, *_: object) -> bool:
         offered.append(offer)
         if len(offered) == 2:
             raise RuntimeError("a defect")

@@ -223,7 +223,7 @@ async def test_open_bets_are_state_the_log_alone_and_a_checkpoint_give_the_same(
             world.clock,
             ASSETS,
             deliver=lambda *_: None,
-            announce=lambda _: None,
+            announce=lambda *_: None,
             halted=lambda *_: None,
         )
         await replayed.recover(save_every=5)
@@ -260,7 +260,7 @@ async def test_a_failed_append_of_a_bet_leaves_no_open_bet() -> None:
 async def test_a_partition_that_missed_the_announcement_asks_60_s_after_the_end() -> None:
     world = await bets_placed()
     for writer in world.node.writers.values():
-        writer._announce = lambda _: None
+        writer._announce = lambda *_: None
     await world.accepted(record_result("7", PERIOD))
     await world.node._unsettled.ask_once()
     await world.quiet()

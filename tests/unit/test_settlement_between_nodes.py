@@ -163,7 +163,7 @@ async def test_a_node_that_gets_the_stream_while_it_asks_finds_the_outcome_itsel
         async with asyncio.timeout(60):
             while not cluster[players].forwarding._retrying:  # noqa: ASYNC110 - until it looks for the owner
                 await asyncio.sleep(0.01)
-            cluster[players].node._announce = lambda _: None  # type: ignore[method-assign, assignment]
+            cluster[players].node._announce = lambda *_: None  # type: ignore[method-assign]
             await cluster.give([STREAM], players)
             while cluster.types(user_id)[-1] != "bet_settled":  # noqa: ASYNC110 - of two nodes
                 await asyncio.sleep(0.1)

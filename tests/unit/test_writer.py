@@ -729,8 +729,8 @@ async def test_a_writer_that_is_stopped_delivers_no_follow_ups_any_more() -> Non
         MemoryStateStore(),
         world.clock,
         ASSETS,
-        deliver=lambda _, seq, __: delivered.append(seq),
-        announce=lambda _: None,
+        deliver=lambda _, seq, *__: delivered.append(seq),
+        announce=lambda *_: None,
         halted=lambda _, error: pytest.fail(str(error)),
     )
     await writer.recover(save_every=1_000)

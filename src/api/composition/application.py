@@ -16,6 +16,7 @@ from api.http.routing import Router
 from api.http.samples import Samples
 from api.http.service import AskNode, Service
 from api.http.sockets import Sockets
+from api.http.tracing import Tracer
 from api.http.verification import Verification
 from api.identity.keys import Keys
 from api.identity.login import Login
@@ -58,6 +59,8 @@ class Listening(Struct, frozen=True, kw_only=True):
     """The folder of the log; None: it is elsewhere."""
     request_log: RequestLog = RequestLog()
     """Which requests get a line in the log."""
+    tracer: Tracer | None = None
+    """None: nothing is traced."""
 
 
 class Applications(NamedTuple):
@@ -104,6 +107,7 @@ def build_applications(
         limiter=limiter,
         hub=hub,
         keys=keys,
+        tracer=listening.tracer,
         ask_node=listening.ask_node,
         edges=exceeded_edges(node.rules.games, node.rules.money, node.assets),
     )
@@ -111,7 +115,15 @@ def build_applications(
     cors = Cors(listening.origins) if listening.origins else None
     router, headers = Router(routes), WITH_TLS if listening.tls else SECURITY
     sockets = Sockets(router, service, headers, listening.origins)
-    public = Rim(router, service, headers=headers, cors=cors, sockets=sockets, request_log=listening.request_log)
+    public = Rim(
+        router,
+        service,
+        headers=headers,
+        cors=cors,
+        sockets=sockets,
+        tracer=listening.tracer,
+        request_log=listening.request_log,
+    )
     if not listening.internal:
         return Applications(public, None)
     inside = [replace(route, roles=()) for route in ROUTES if route.path in _OPERATION]

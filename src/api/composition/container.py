@@ -11,7 +11,7 @@ from functools import partial
 from logging import getLogger
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, NewType
+from typing import TYPE_CHECKING, NamedTuple, NewType
 from urllib.parse import urlsplit
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
@@ -26,6 +26,7 @@ from api.http.application import RequestLog
 from api.http.consistency import body_of
 from api.http.metrics import ReadModelGauges
 from api.http.service import AskNode
+from api.http.tracing import Tracer
 from api.identity.login import Access
 from api.sealing.outside import outside_of
 from api.sealing.sealer import Sealer
@@ -77,6 +78,12 @@ Children = NewType("Children", tuple[Child, ...])
 """All child processes of the service."""
 ReadDurations = NewType("ReadDurations", Histogram)
 """How long reads of the read model took, in seconds."""
+
+
+class Tracing(NamedTuple):
+    """What makes traces, where there are some."""
+
+    tracer: Tracer | None
 
 
 _log = getLogger(__name__)
@@ -159,6 +166,21 @@ class Local(Provider):
             )
             yield hub
             await hub.stop()
+
+    @provide
+    async def tracing(self, settings: Settings, reads: Reads) -> AsyncIterator[Tracing]:
+        """OpenTelemetry is imported only if used: without traces it costs no memory."""
+        if settings.traces is None:
+            yield Tracing(None)
+            return
+        from api.tracing.otlp import OtlpTracer, exporter_to
+        from api.tracing.visible import Visibility
+
+        visible = Visibility(reads.positions)
+        tracer = OtlpTracer(exporter_to(settings.traces), settings.trace_ratio, visible, settings.advertise)
+        yield Tracing(tracer)
+        await visible.stop()
+        await tracer.stop()
 
     @provide
     async def sealer(
@@ -257,11 +279,12 @@ class Embedded(Provider):
         access: Access,
         limiting: Limiting,
         keys: AvailableKeys,
+        tracing: Tracing,
         settings: Settings,
     ) -> Applications:
         children = {"follower": follower, "check": check}
         gauges = ReadModelGauges(node, model, children, durations, _pooled(model), _counted(reads))
-        return _applications(settings, node, reads, gauges, log_view, sealer, hub, access, limiting, keys)
+        return _applications(settings, node, reads, gauges, log_view, sealer, hub, access, limiting, keys, tracing)
 
 
 class Distributed(Provider):
@@ -363,6 +386,7 @@ class Distributed(Provider):
         access: Access,
         limiting: Limiting,
         keys: AvailableKeys,
+        tracing: Tracing,
         settings: Settings,
         peers: Peers,
     ) -> Applications:
@@ -370,7 +394,9 @@ class Distributed(Provider):
 
         assert isinstance(peers, HttpPeers)
         gauges = ReadModelGauges(node, model, {}, durations, _pooled(model), _counted(reads))
-        return _applications(settings, node, reads, gauges, log_view, sealer, hub, access, limiting, keys, peers.now)
+        return _applications(
+            settings, node, reads, gauges, log_view, sealer, hub, access, limiting, keys, tracing, peers.now
+        )
 
 
 def _applications(
@@ -384,6 +410,7 @@ def _applications(
     access: Access,
     limiting: Limiting,
     keys: AvailableKeys,
+    tracing: Tracing,
     ask_node: AskNode | None = None,
 ) -> Applications:
     listening = Listening(
@@ -397,6 +424,7 @@ def _applications(
         ask_node=ask_node,
         log_folder=settings.data if settings.log == SQLITE else None,
         request_log=RequestLog(settings.access_log, settings.slow_request_ms / 1_000 or inf),
+        tracer=tracing.tracer,
     )
     seals = sealer.file
     return build_applications(node, reads, gauges, settings.advertise, log_view, seals, listening, hub, keys.keys)

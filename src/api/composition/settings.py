@@ -1,6 +1,8 @@
 """The settings: ``STAKELOG_…`` in the environment, each with a default, all checked before a file is opened."""
 
+import re
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -38,6 +40,8 @@ SLOW_REQUEST_MS: Final = 1_000
 SLOW_QUERY_MS: Final = 200
 """Chosen: far above what is usual at full load, and below what a user would call broken."""
 _SLOW_MS_MAX: Final = 3_600_000
+TRACE_RATIO: Final = 0.01
+"""Chosen: at 500 commands a second five traces a second, which cost nothing that can be measured."""
 DEFAULT_ASSETS: Final = "INR:2,USDT:6,GOLD:0"
 
 KNOWN: Final = frozenset(
@@ -81,6 +85,8 @@ KNOWN: Final = frozenset(
         "ACCESS_LOG",
         "SLOW_REQUEST_MS",
         "SLOW_QUERY_MS",
+        "TRACES",
+        "TRACE_RATIO",
     )
 )
 _PLACEHOLDER: Final = "REPLACE-ME"
@@ -163,6 +169,10 @@ class Settings(Struct, frozen=True):
     """A request whose response begins later than this gets a line in the log; 0: none does."""
     slow_query_ms: int = SLOW_QUERY_MS
     """The same for reads of the read model."""
+    traces: str | None = None
+    """The address of a collector that takes OTLP over HTTP; None: nothing is traced."""
+    trace_ratio: float = TRACE_RATIO
+    """The fraction of the requests that are traced, of those whose caller has not decided it."""
 
     @property
     def address(self) -> str:
@@ -224,6 +234,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         access_log=access_log == "on",
         slow_request_ms=_integer(environment, "STAKELOG_SLOW_REQUEST_MS", SLOW_REQUEST_MS, 0, _SLOW_MS_MAX),
         slow_query_ms=_integer(environment, "STAKELOG_SLOW_QUERY_MS", SLOW_QUERY_MS, 0, _SLOW_MS_MAX),
+        traces=_traces(environment),
+        trace_ratio=_trace_ratio(environment),
     )
 
 
@@ -321,6 +333,38 @@ def _issuer(environment: Mapping[str, str]) -> str | None:
             "a slash at the end"
         )
     return url
+
+
+def _traces(environment: Mapping[str, str]) -> str | None:
+    name = "STAKELOG_TRACES"
+    url = environment.get(name)
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and parts.hostname is not None and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole or "@" in url or url != f"{parts.scheme}://{parts.netloc}{parts.path}" or url.endswith("/"):
+        raise SettingsError(
+            f"{name} is the address of a collector that takes OTLP over HTTP, as http://collector:4318, without a "
+            "slash at the end and without a password: headers go into OTEL_EXPORTER_OTLP_HEADERS"
+        )
+    try:
+        installed = find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:
+        installed = False
+    if not installed:
+        raise SettingsError(f"{name} needs OpenTelemetry, which is not installed: pip install 'stakelog[traces]'")
+    return url
+
+
+def _trace_ratio(environment: Mapping[str, str]) -> float:
+    name = "STAKELOG_TRACE_RATIO"
+    text = environment.get(name, str(TRACE_RATIO))
+    if not re.fullmatch(r"[01]|0?\.[0-9]{1,9}|1\.0{1,9}", text):
+        raise SettingsError(f"{name}={text}: the fraction of requests that are traced, from 0 to 1, as 0.01")
+    return float(text)
 
 
 def _adjust_max(environment: Mapping[str, str], assets: Assets) -> Mapping[str, int]:

@@ -20,5 +20,6 @@
 ``bounds``           on the memory that clients can make this process keep
 ``metrics``          of the node and the read model; ``request_metrics``: of requests; ``loop_delay``: of the loop
 ``samples``          the last hour of this process; ``verification``: of the log, by a child
+``tracing``          what HTTP needs of traces
 ===================  ================================================================================================
 """

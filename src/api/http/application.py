@@ -26,7 +26,7 @@ from api.http.browsers import SECURITY, Cors
 from api.http.json_bodies import read_json
 from api.http.problems import Problem, unavailable
 from api.http.request_id import HEADER as REQUEST_ID_HEADER
-from api.http.request_id import REQUEST_ID, request_id_of
+from api.http.request_id import REQUEST_ID, TRACE_ID, request_id_of
 from api.http.request_metrics import UNMATCHED
 from api.http.requests import (
     CLOSES,
@@ -45,6 +45,7 @@ from api.http.requests import (
 from api.http.routing import AnyRoute, PathRoutes, Router
 from api.http.service import Service
 from api.http.sockets import Sockets
+from api.http.tracing import RequestSpan, Tracer, trace_id_of
 from api.identity.ports import IdentityUnavailable
 from api.identity.waiting import TooManyLogins
 from api.limits.ports import SharedUnavailable
@@ -129,14 +130,16 @@ class Rim:
         cors: Cors | None = None,
         proofs: NodeProofs | None = None,
         sockets: Sockets | None = None,
+        tracer: Tracer | None = None,
         request_log: RequestLog = RequestLog(),  # noqa: B008 - it is frozen
     ) -> None:
         """``headers``: of every response; ``proofs``: what checks the calls of other nodes; ``sockets``: what serves
-        WebSockets, where there are some."""
+        WebSockets, where there are some; ``tracer``: None where requests are not traced."""
         self._router, self._gate = router, service.gate
         self._headers, self._cors = headers, cors
         self._proofs = proofs
         self.sockets = sockets
+        self._tracer = tracer
         self._request_log = request_log
         self._slow = RareWarnings(_log, every_s=_SLOW_EVERY_S)
         self.service = service
@@ -152,6 +155,7 @@ class Rim:
             assert self.sockets is not None, "the server accepts HTTP requests only"
             await self.sockets(scope, receive, send)
             return
+        span = None if self._tracer is None else _begin_span(self._tracer, scope, request_id)
         began = perf_counter()
         task = asyncio.current_task()
         assert task is not None
@@ -211,7 +215,7 @@ class Rim:
                 query = served.read_query(scope["query_string"])
                 wait_s = getattr(query, "timeout_ms", TIMEOUT_MS) / 1_000
                 wait_until_s = loop.time() + wait_s
-                request = Request(served.read_path(values), query, scope, receiving, wait_until_s, identity)
+                request = Request(served.read_path(values), query, scope, receiving, wait_until_s, identity, span)
                 if identity.public_key is not None:
                     await self._gate.check_signature(request)
                 if route.takes is not None:
@@ -253,6 +257,8 @@ class Rim:
             self._release(exchange)
             took_s = took_s or perf_counter() - began
             self._requests.count(_label_of(method), template, status, took_s)
+            if span is not None:
+                span.respond(_label_of(method), template, status, took_s)
             waited_s = took_s if exchange.responded_s is None else exchange.responded_s - began
             if waited_s >= self._request_log.slow_s:
                 self._slow.warn(
@@ -321,6 +327,12 @@ class Rim:
         for task in given_up:
             task.cancel()
         return len(given_up)
+
+
+def _begin_span(tracer: Tracer, scope: HTTPScope, request_id: str) -> RequestSpan | None:
+    span = tracer.begin(scope["headers"], request_id)
+    TRACE_ID.set(None if span is None else trace_id_of(span))
+    return span
 
 
 def _check_proof(scope: HTTPScope, proofs: NodeProofs) -> ProvenBody:

@@ -21,6 +21,9 @@ _numbers: Final = count(1)
 REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("REQUEST_ID", default=None)
 """The id of the request that the current task serves; None outside of requests."""
 
+TRACE_ID: Final[ContextVar[str | None]] = ContextVar("TRACE_ID", default=None)
+"""The id of that request's trace; None if it is not traced."""
+
 
 def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """Returns the caller's id if ``_CHOSEN`` matches it, otherwise a new one: a random part that is the same for the

@@ -15,6 +15,7 @@ from api.http.bounds import ByteBudget
 from api.http.commands import BODY_MAX
 from api.http.problems import MEDIA_TYPE, Problem
 from api.identity.identity import Identity
+from ledger.tracing import Span
 
 JSON: Final = b"application/json"
 _PROBLEM: Final = MEDIA_TYPE.encode()
@@ -56,17 +57,25 @@ class Request(Generic[P, Q]):
 
     ``wait_until_s``, in the event loop's time: until then a read may wait for what it was asked for. The rim ends the
     read ``GRACE_S`` after it, whatever it waits for then. ``identity``: its sender. ``body``: the decoded body, where
-    the route ``takes`` one.
+    the route ``takes`` one. ``span``: None where the request is not traced.
     """
 
-    __slots__ = ("body", "identity", "path", "query", "receive", "scope", "wait_until_s")
+    __slots__ = ("body", "identity", "path", "query", "receive", "scope", "span", "wait_until_s")
 
     def __init__(
-        self, path: P, query: Q, scope: HTTPScope, receive: Receive, wait_until_s: float, identity: Identity
+        self,
+        path: P,
+        query: Q,
+        scope: HTTPScope,
+        receive: Receive,
+        wait_until_s: float,
+        identity: Identity,
+        span: Span | None = None,
     ) -> None:
         self.path, self.query, self.scope, self.receive = path, query, scope, receive
         self.wait_until_s, self.identity = wait_until_s, identity
         self.body: Any = None
+        self.span = span
 
 
 class Response(NamedTuple):

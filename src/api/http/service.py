@@ -7,6 +7,7 @@ from api.http.gate import AnyGate
 from api.http.limiter import Limiter
 from api.http.metrics import Metrics
 from api.http.samples import Samples
+from api.http.tracing import Tracer
 from api.http.verification import Verification
 from api.identity.keys import Keys
 from api.identity.login import Login
@@ -48,6 +49,8 @@ class Service(NamedTuple):
     """The live feeds."""
     keys: Keys | None
     """None: there is no master key, so nothing is signed, and commands have no private texts."""
+    tracer: Tracer | None = None
+    """None: nothing is traced."""
     ask_node: AskNode | None = None
     """Asks another node for its last hour; None: there is no other node."""
     edges: Sequence[EdgeExceeded] = ()

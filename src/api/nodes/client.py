@@ -35,6 +35,7 @@ from api.nodes.messages import (
 from api.nodes.proof import PROOF_HEADER, NodeProofs
 from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.node.ports import End, OpenFollowUps, PeerSilent, PeerUnreachable
+from ledger.tracing import Span
 from ledger.writer.requests import AnyResponse, Request
 
 KEPT_S: Final = 5.0
@@ -63,8 +64,10 @@ class HttpPeers:
             raise PeerSilent(f"the node at {address} sent {len(responses)} responses to {len(requests)} requests")
         return [responses[index] for index in indexes]
 
-    async def deliver(self, address: str, follow_ups: Sequence[AnyFollowUp]) -> Sequence[bool]:
-        content = await self._exchange("POST", address, FOLLOW_UPS, write_follow_ups(follow_ups))
+    async def deliver(
+        self, address: str, follow_ups: Sequence[AnyFollowUp], spans: Sequence[Span | None]
+    ) -> Sequence[bool]:
+        content = await self._exchange("POST", address, FOLLOW_UPS, write_follow_ups(follow_ups, spans))
         arrived: list[bool] = self._read(read_arrived, address, content)
         if len(arrived) != len(follow_ups):
             raise PeerSilent(f"the node at {address} sent {len(arrived)} responses to {len(follow_ups)} follow-ups")

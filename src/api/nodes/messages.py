@@ -5,10 +5,11 @@ Invariants:
     order;
 (2) an event is encoded as its record, with the version of its shape. So nodes of two releases understand each other's
     messages if they understand each other's logs. The previous record's hash is not part of a response: it is empty;
-(3) the encoding is JSON, because its integers have no bound, and a refused amount has none either.
+(3) the encoding is JSON, because its integers have no bound, and a refused amount has none either;
+(4) a message about untraced requests is the same as one of a release without traces.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +22,7 @@ from ledger.core.record import MalformedRecord, decode, encode
 from ledger.core.rejections import Rejection
 from ledger.core.wallet import Wallet
 from ledger.node.ports import End, OpenFollowUps
+from ledger.tracing import Span, SpanContext
 from ledger.writer.requests import (
     Accepted,
     AnyResponse,
@@ -45,6 +47,9 @@ ENDS: Final = "/internal/v1/ends"
 RECORDS: Final = "/internal/v1/records"
 OPEN_FOLLOW_UPS: Final = "/internal/v1/open-follow-ups"
 NOW: Final = "/internal/v1/now"
+
+Follow = Callable[[SpanContext], Span]
+"""The span of another process with this context; children of it belong to its trace."""
 
 
 class MalformedMessage(ValueError):
@@ -76,11 +81,21 @@ class WalletMessage(Struct, array_like=True, tag="wallet", gc=False):
 RequestMessage = CommandMessage | LookupMessage | OutcomeMessage | WalletMessage
 
 
-class Decide(Struct, gc=False):
+class Decide(Struct, gc=False, omit_defaults=True):
     """``requests``: one list for each client's request, in its order."""
 
     deadline_us: int
     requests: list[list[RequestMessage]]
+    traces: list[tuple[int, SpanContext]] = []
+    """The index of each traced client's request, and its trace."""
+
+
+class TracedFollowUps(Struct, gc=False):
+    """Follow-ups of which some are traced; without them the message is only the list."""
+
+    follow_ups: list[AnyFollowUp]
+    traces: list[tuple[int, SpanContext]]
+    """The index of each traced follow-up, and its trace."""
 
 
 class AcceptedMessage(Struct, array_like=True, tag="accepted", gc=False):
@@ -132,7 +147,7 @@ ResponseMessage = (
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
 _decode_decide: Final = msgspec.json.Decoder(Decide)
 _decode_responses: Final = msgspec.json.Decoder(list[ResponseMessage])
-_decode_follow_ups: Final = msgspec.json.Decoder(list[AnyFollowUp])
+_decode_follow_ups: Final = msgspec.json.Decoder(list[AnyFollowUp] | TracedFollowUps)
 _decode_arrived: Final = msgspec.json.Decoder(list[bool])
 _decode_ends: Final = msgspec.json.Decoder(list[tuple[int, End]])
 _decode_open_follow_ups: Final = msgspec.json.Decoder(list[tuple[int, OpenFollowUps]])
@@ -157,7 +172,12 @@ def write_requests(requests: Sequence[Request], deadline_us: int) -> tuple[bytes
     for index, number in enumerate(number for numbers in by_group.values() for number in numbers):
         indexes[number] = index
     groups = [[_request_message(requests[number]) for number in numbers] for numbers in by_group.values()]
-    return _encode(Decide(deadline_us, groups)), indexes
+    traces = _contexts_of(requests[numbers[0]].group.span for numbers in by_group.values())
+    return _encode(Decide(deadline_us, groups, traces)), indexes
+
+
+def _contexts_of(spans: Iterable[Span | None]) -> list[tuple[int, SpanContext]]:
+    return [(index, span.context) for index, span in enumerate(spans) if span is not None]
 
 
 def _request_message(request: Request) -> RequestMessage:
@@ -175,14 +195,24 @@ def _request_message(request: Request) -> RequestMessage:
             raise AssertionError(request)
 
 
-def read_requests(body: bytes) -> tuple[list[Request], int]:
-    """New requests, group by group, and their deadline. Raises MalformedMessage."""
+def read_requests(body: bytes, follow: Follow | None = None) -> tuple[list[Request], int]:
+    """New requests, group by group, and their deadline. ``follow``: None where this node makes no traces. Raises
+    MalformedMessage."""
     message: Decide = _decoded(_decode_decide, body)
     requests: list[Request] = []
-    for one_client in message.requests:
-        group = RequestGroup(len(one_client))
+    spans = _spans_of(message.traces, follow)
+    for index, one_client in enumerate(message.requests):
+        group = RequestGroup(len(one_client), spans.get(index))
         requests.extend(_request_of(request, group) for request in one_client)
     return requests, message.deadline_us
+
+
+def _spans_of(traces: Sequence[tuple[int, SpanContext]], follow: Follow | None) -> dict[int, Span]:
+    """The same span for the same context: what one round sent is decided as one."""
+    if follow is None:
+        return {}
+    spans = {context: follow(context) for context in {context for _, context in traces}}
+    return {index: spans[context] for index, context in traces}
 
 
 def _request_of(message: RequestMessage, group: RequestGroup) -> Request:
@@ -257,14 +287,19 @@ def _response_of(message: ResponseMessage) -> AnyResponse:
 # --- follow-ups and ends -------------------------------------------------------------------------------------------
 
 
-def write_follow_ups(follow_ups: Sequence[AnyFollowUp]) -> bytes:
-    return _encode(follow_ups)
+def write_follow_ups(follow_ups: Sequence[AnyFollowUp], spans: Sequence[Span | None]) -> bytes:
+    traces = _contexts_of(spans)
+    return _encode(TracedFollowUps(list(follow_ups), traces) if traces else follow_ups)
 
 
-def read_follow_ups(body: bytes) -> list[AnyFollowUp]:
-    """Raises MalformedMessage."""
-    follow_ups: list[AnyFollowUp] = _decoded(_decode_follow_ups, body)
-    return follow_ups
+def read_follow_ups(body: bytes, follow: Follow | None = None) -> tuple[list[AnyFollowUp], list[Span | None]]:
+    """The follow-ups, and the spans of the rounds that sent them. ``follow``: see ``read_requests``. Raises
+    MalformedMessage."""
+    message: list[AnyFollowUp] | TracedFollowUps = _decoded(_decode_follow_ups, body)
+    if isinstance(message, list):
+        return message, [None] * len(message)
+    spans = _spans_of(message.traces, follow)
+    return message.follow_ups, [spans.get(index) for index in range(len(message.follow_ups))]
 
 
 def write_arrived(arrived: Sequence[bool]) -> bytes:

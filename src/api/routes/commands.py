@@ -32,7 +32,9 @@ async def post_command(service: Service, request: Request[Any, PostQuery]) -> Re
     dry_run = request.query.dry_run
     sent = await encrypt(service.keys, [hashed], actor, dry_run=dry_run)
     command, request_sha256 = sent.commands[0]
-    answer = await service.node.post(command, request_sha256, actor, dry_run=dry_run, games=request.identity.games)
+    answer = await service.node.post(
+        command, request_sha256, actor, dry_run=dry_run, games=request.identity.games, span=request.span
+    )
     service.metrics.count(outcome_of(answer))
     (answer,) = await visible_responses(service.keys, request.identity, [answer], sent)
     return _response(answer)
@@ -52,7 +54,9 @@ async def post_batch(service: Service, request: Request[Any, PostQuery]) -> Resp
     except Problem as problem:
         elements = withhold(elements, problem)
         sent = Sent(_commands_of(elements))
-    decided = await service.node.post_many(sent.commands, actor, dry_run=dry_run, games=request.identity.games)
+    decided = await service.node.post_many(
+        sent.commands, actor, dry_run=dry_run, games=request.identity.games, span=request.span
+    )
     answers = iter(await visible_responses(service.keys, request.identity, decided, sent))
     merged = [element if isinstance(element, Problem) else next(answers) for element in elements]
     service.metrics.count_all(merged)

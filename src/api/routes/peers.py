@@ -57,7 +57,8 @@ class OpenFollowUpsQuery(Struct, frozen=True):
 
 async def post_decide(service: Service, request: Request[Any, Any]) -> Response:
     try:
-        requests, deadline_us = read_requests(await read_body(request.receive, PEER_BODY_MAX))
+        body = await read_body(request.receive, PEER_BODY_MAX)
+        requests, deadline_us = read_requests(body, None if service.tracer is None else service.tracer.follow)
     except MalformedMessage as error:
         raise Problem("malformed_request", str(error)) from None
     await service.peers.decide(requests, deadline_us)
@@ -66,10 +67,11 @@ async def post_decide(service: Service, request: Request[Any, Any]) -> Response:
 
 async def post_follow_ups(service: Service, request: Request[Any, Any]) -> Response:
     try:
-        follow_ups = read_follow_ups(await read_body(request.receive, PEER_BODY_MAX))
+        body = await read_body(request.receive, PEER_BODY_MAX)
+        follow_ups, spans = read_follow_ups(body, None if service.tracer is None else service.tracer.follow)
     except MalformedMessage as error:
         raise Problem("malformed_request", str(error)) from None
-    return Response(write_arrived(await service.peers.receive(follow_ups)))
+    return Response(write_arrived(await service.peers.receive(follow_ups, spans)))
 
 
 async def get_ends(service: Service, _request: Request[Any, Any]) -> Response:

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.core.position import partition_of
 from ledger.node.ports import LocalWriters
+from ledger.tracing import Span
 
 QUEUE_MAX: Final = 2_048
 """Follow-ups in memory. Chosen: four full calls to another node; about 4 MB."""
@@ -23,10 +24,12 @@ PAGE: Final = 512
 
 
 class Waiting(NamedTuple):
-    """A follow-up; call ``arrived`` once the event that records it in the receiving partition is durable."""
+    """A follow-up; call ``arrived`` once the event that records it in the receiving partition is durable. ``span``:
+    of the round that sent it; a follow-up that is read from a state has none."""
 
     follow_up: AnyFollowUp
     arrived: Callable[[], None]
+    span: Span | None = None
 
 
 class FollowUpQueue:
@@ -46,13 +49,20 @@ class FollowUpQueue:
         """Whether nothing waits, here or in a state."""
         return not self.waiting and not self._in_state_after
 
-    def add(self, origin: int, seq: int, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:
+    def add(
+        self,
+        origin: int,
+        seq: int,
+        follow_up: AnyFollowUp,
+        arrived: Callable[[], None],
+        span: Span | None = None,
+    ) -> None:
         """Add the follow-up that event ``seq`` of the partition ``origin`` sent. It must be in the state of
         ``origin``, because a full queue leaves it there."""
         if origin in self._in_state_after or len(self.waiting) >= QUEUE_MAX:
             self._in_state_after[origin] = min(seq - 1, self._in_state_after.get(origin, seq - 1))
         else:
-            self.waiting[origin, seq] = Waiting(follow_up, arrived)
+            self.waiting[origin, seq] = Waiting(follow_up, arrived, span)
 
     async def refill(self) -> None:
         """If at most half of the queue is used, read a page of the follow-ups that were left in a state. Raises

@@ -35,6 +35,7 @@ from ledger.node.owned import OwnedPartitions, Prepare, Takeovers
 from ledger.node.ports import OPEN_FOLLOW_UPS_PAGE, OpenFollowUps, OtherNodes
 from ledger.node.unsettled import Unsettled
 from ledger.ports import Clock, EventLog, StateStore
+from ledger.tracing import Span
 from ledger.writer.counts import RoundCounts
 from ledger.writer.requests import (
     Accepted,
@@ -302,8 +303,9 @@ class Node:
     def _on_dropped(self, writer: Writer) -> None:
         """The partition's next owner decides the follow-ups that the writer has not decided. It also delivers the
         follow-ups that the partition has sent, when it opens the partition."""
-        for follow_up, arrived in writer.left_follow_ups():
-            self._others.deliver(*Position.parse(follow_up.cause), follow_up, arrived)
+        for left in writer.left_follow_ups():
+            follow_up = left.follow_up
+            self._others.deliver(*Position.parse(follow_up.cause), follow_up, left.on_durable, left.span)
 
     @property
     def clock_behind(self) -> bool:
@@ -344,12 +346,12 @@ class Node:
             else:
                 writer.submit(request)
 
-    def receive_local(self, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> bool:
+    def receive_local(self, follow_up: AnyFollowUp, arrived: Callable[[], None], span: Span | None = None) -> bool:
         """See ``LocalWriters``."""
         writer = self.writers.get(partition_of(follow_up.user_id, self.partitions))
         if writer is None or writer.halted or writer.follow_ups_waiting >= FOLLOW_UPS_MAX:
             return False
-        writer.receive(follow_up, arrived)
+        writer.receive(follow_up, arrived, span)
         return True
 
     async def open_follow_ups_after(
@@ -371,9 +373,11 @@ class Node:
         *,
         dry_run: bool = False,
         games: frozenset[str] | None = None,
+        span: Span | None = None,
     ) -> AnyResponse:
-        """Decide one command. Every response but ``Failed`` is final. ``games``: see ``CommandRequest``."""
-        group = RequestGroup(1)
+        """Decide one command. Every response but ``Failed`` is final. ``games``: see ``CommandRequest``; ``span``: of
+        the HTTP request."""
+        group = RequestGroup(1, span)
         request = CommandRequest(command, request_sha256, actor, group, dry_run=dry_run, games=games)
         await self.kept_games.look_up_for((request,))
         if not request.closed:
@@ -388,12 +392,13 @@ class Node:
         *,
         dry_run: bool = False,
         games: frozenset[str] | None = None,
+        span: Span | None = None,
     ) -> list[AnyResponse]:
         """Decide many commands. The responses are in the order of the commands; the commands of one wallet are
-        decided in that order. ``games``: see ``CommandRequest``."""
+        decided in that order. ``games``: see ``CommandRequest``; ``span``: of the HTTP request."""
         if not commands:
             return []
-        group = RequestGroup(len(commands))
+        group = RequestGroup(len(commands), span)
         requests = [
             CommandRequest(command, request_sha256, actor, group, dry_run=dry_run, games=games)
             for command, request_sha256 in commands
@@ -497,19 +502,19 @@ class Node:
 
     # --- follow-ups ----------------------------------------------------------------------------------------------
 
-    def _deliver(self, origin: int, seq: int, follow_up: AnyFollowUp) -> None:
+    def _deliver(self, origin: int, seq: int, follow_up: AnyFollowUp, span: Span | None) -> None:
         sender = self.writers.get(origin)
         if sender is None:
             return  # the partition is being lost: its next owner delivers the follow-up
         arrived = partial(sender.state.close_follow_up, seq)
-        if not self.receive_local(follow_up, arrived):
+        if not self.receive_local(follow_up, arrived, span):
             if not self._others.may_exist and partition_of(follow_up.user_id, self.partitions) in self.stopped:
                 return  # it would wait without end: the next start delivers it
-            self._others.deliver(origin, seq, follow_up, arrived)
+            self._others.deliver(origin, seq, follow_up, arrived, span)
 
-    def _announce(self, announced: Announced) -> None:
+    def _announce(self, announced: Announced, span: Span | None) -> None:
         """Give the outcome of a period to every partition. If it does not arrive, a partition that needs it asks."""
         for partition in range(self.partitions):
             resolution = resolution_of(*announced, partition)
-            if not self.receive_local(resolution, _nothing) and self._others.may_exist:
-                self._others.deliver(*announced.position, resolution, _nothing)
+            if not self.receive_local(resolution, _nothing, span) and self._others.may_exist:
+                self._others.deliver(*announced.position, resolution, _nothing, span)

@@ -22,6 +22,7 @@ from ledger.node.node import NOT_OPEN, Node
 from ledger.node.ports import End, LocalWriters, OpenFollowUps
 from ledger.pacing import RareWarnings
 from ledger.ports import Clock, EventLog, StateStore
+from ledger.tracing import Span
 from ledger.writer.requests import Request
 
 _OFFER_EVERY_S: Final = 0.25
@@ -84,14 +85,21 @@ class NoOtherNodes:
         for request in requests:
             request.close(NOT_OPEN)
 
-    def deliver(self, origin: int, seq: int, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:
+    def deliver(
+        self,
+        origin: int,
+        seq: int,
+        follow_up: AnyFollowUp,
+        arrived: Callable[[], None],
+        span: Span | None = None,
+    ) -> None:
         if self._closed:
             return  # the next start delivers it again
         assert self._local is not None, "bind comes first"
         partition = partition_of(follow_up.user_id, self._partitions)
         if partition not in self._queues:
             self._queues[partition] = FollowUpQueue(partition, self._local, self._partitions)
-        self._queues[partition].add(origin, seq, follow_up, arrived)
+        self._queues[partition].add(origin, seq, follow_up, arrived, span)
         if self._offering is None:
             self._offering = background.keep(self._offer, "follow-ups")
 

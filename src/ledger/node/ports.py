@@ -8,6 +8,7 @@ from typing import Final, NamedTuple, Protocol
 
 from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.errors import LedgerError
+from ledger.tracing import Span
 from ledger.writer.requests import AnyResponse, Request
 
 
@@ -58,9 +59,11 @@ class Peers(Protocol):
         PeerUnreachable, PeerSilent."""
         ...
 
-    async def deliver(self, address: str, follow_ups: Sequence[AnyFollowUp]) -> Sequence[bool]:
-        """Give the follow-ups to the writers of their wallets; for each, whether its event is durable. Raises
-        PeerUnreachable, PeerSilent: a second delivery is harmless."""
+    async def deliver(
+        self, address: str, follow_ups: Sequence[AnyFollowUp], spans: Sequence[Span | None]
+    ) -> Sequence[bool]:
+        """Give the follow-ups to the writers of their wallets; for each, whether its event is durable. ``spans``: of
+        the rounds that sent them. Raises PeerUnreachable, PeerSilent: a second delivery is harmless."""
         ...
 
     async def ends(self, address: str) -> Mapping[int, End]:
@@ -95,7 +98,7 @@ class LocalWriters(Protocol):
         is not open on this node is closed as ``not_owner`` at once."""
         ...
 
-    def receive_local(self, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> bool:
+    def receive_local(self, follow_up: AnyFollowUp, arrived: Callable[[], None], span: Span | None = None) -> bool:
         """Whether a writer of this node has taken the follow-up. ``arrived`` is called once its event is durable,
         and never if the node loses the partition before: wait with a time limit, and deliver again."""
         ...
@@ -130,10 +133,18 @@ class OtherNodes(Protocol):
         are decided in that order. A partition may open on this node before its owner is looked up."""
         ...
 
-    def deliver(self, origin: int, seq: int, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:
+    def deliver(
+        self,
+        origin: int,
+        seq: int,
+        follow_up: AnyFollowUp,
+        arrived: Callable[[], None],
+        span: Span | None = None,
+    ) -> None:
         """Deliver the follow-up that event ``seq`` of partition ``origin`` sent, at least once, until its event is
-        durable; then call ``arrived``. It may be given up when this node stops: the next owner of the origin
-        delivers it again. Only some wait in memory; the others are read by ``open_follow_ups_after``."""
+        durable; then call ``arrived``. ``span``: of the round that sent it. It may be given up when this node stops:
+        the next owner of the origin delivers it again. Only some wait in memory; the others are read by
+        ``open_follow_ups_after``."""
         ...
 
     async def ends(self, partitions: Iterable[int]) -> dict[int, End]:

@@ -21,10 +21,11 @@ from ledger.cluster_ports import Owners
 from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.core.position import partition_of
 from ledger.errors import LedgerError
-from ledger.node.follow_up_queue import FollowUpQueue
+from ledger.node.follow_up_queue import FollowUpQueue, Waiting
 from ledger.node.ports import LocalWriters, Peers
 from ledger.pacing import Backoff, RareWarnings
 from ledger.peers.handler import PeerHandler
+from ledger.tracing import Span
 
 CALL_FOLLOW_UPS: Final = 512
 """Follow-ups in one call. Chosen: half the number of requests in one call."""
@@ -56,14 +57,21 @@ class FollowUpDelivery:
         """The number of follow-ups that wait in memory."""
         return sum(len(queue.waiting) for queue in self._queues.values())
 
-    def deliver(self, origin: int, seq: int, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:
+    def deliver(
+        self,
+        origin: int,
+        seq: int,
+        follow_up: AnyFollowUp,
+        arrived: Callable[[], None],
+        span: Span | None = None,
+    ) -> None:
         """See ``OtherNodes.deliver``."""
         if self._stopping:
             return
         partition = partition_of(follow_up.user_id, self._partitions)
         if partition not in self._queues:
             self._queues[partition] = FollowUpQueue(partition, self._local, self._partitions)
-        self._queues[partition].add(origin, seq, follow_up, arrived)
+        self._queues[partition].add(origin, seq, follow_up, arrived, span)
         if partition not in self._tasks:
             self._tasks[partition] = background.keep(partial(self._deliver_all, partition), f"follow-ups-{partition}")
 
@@ -91,7 +99,7 @@ class FollowUpDelivery:
             if not batch:
                 await asyncio.sleep(0)  # the page had none for this partition
                 continue
-            arrived = await self._deliver_batch(partition, [waiting.follow_up for _, waiting in batch])
+            arrived = await self._deliver_batch(partition, [waiting for _, waiting in batch])
             for (key, waiting), is_durable in zip(batch, arrived, strict=True):
                 if is_durable:
                     if queue.waiting.get(key) is waiting:
@@ -104,17 +112,18 @@ class FollowUpDelivery:
                 await self._refresh_owners()
         del self._tasks[partition]
 
-    async def _deliver_batch(self, partition: int, follow_ups: Sequence[AnyFollowUp]) -> Sequence[bool]:
+    async def _deliver_batch(self, partition: int, batch: Sequence[Waiting]) -> Sequence[bool]:
         """For each follow-up whether its event is known to be durable."""
+        follow_ups, spans = [waiting.follow_up for waiting in batch], [waiting.span for waiting in batch]
         address = self._owners.address_of(partition)
         none_arrived = [False] * len(follow_ups)
         if address is None:
             return none_arrived
         if address == self._address:
-            return await self._handler.receive(follow_ups)
+            return await self._handler.receive(follow_ups, spans)
         try:
             async with asyncio.timeout(CALL_S):
-                arrived = await self._peers.deliver(address, follow_ups)
+                arrived = await self._peers.deliver(address, follow_ups, spans)
             assert len(arrived) == len(follow_ups), "the response has one flag for each follow-up"
             return arrived
         except (LedgerError, TimeoutError) as error:

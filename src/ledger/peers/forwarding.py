@@ -39,6 +39,7 @@ from ledger.peers.delivery import FollowUpDelivery
 from ledger.peers.handler import PeerHandler, copies_of
 from ledger.peers.owner_queries import OwnerQueries
 from ledger.ports import Clock
+from ledger.tracing import Span
 from ledger.writer.requests import Accepted, AnyResponse, CommandRequest, Failed, IdReused, Request, RequestGroup
 
 WAIT_S: Final = 2.0
@@ -208,8 +209,15 @@ class Forwarding:
             self._open += len(of_address)
             self._put(queue, _Group(of_address, until_s))
 
-    def deliver(self, origin: int, seq: int, follow_up: AnyFollowUp, arrived: Callable[[], None]) -> None:
-        self._delivery.deliver(origin, seq, follow_up, arrived)
+    def deliver(
+        self,
+        origin: int,
+        seq: int,
+        follow_up: AnyFollowUp,
+        arrived: Callable[[], None],
+        span: Span | None = None,
+    ) -> None:
+        self._delivery.deliver(origin, seq, follow_up, arrived, span)
 
     async def ends(self, partitions: Iterable[int]) -> dict[int, End]:
         return await self._queries.ends(partitions)

@@ -9,11 +9,13 @@ Invariants:
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
 from ledger.core.follow_up_commands import AnyFollowUp
 from ledger.node.ports import LocalWriters
+from ledger.tracing import Span
 from ledger.writer.requests import CommandRequest, LookupRequest, OutcomeRequest, Request, RequestGroup, WalletRequest
 
 ARRIVED_WITHIN_S: Final = 2.0
@@ -35,12 +37,13 @@ class PeerHandler:
         for group in {id(request.group): request.group for request in requests}.values():
             await group.done
 
-    async def receive(self, follow_ups: Sequence[AnyFollowUp]) -> list[bool]:
-        """Returns, after ``ARRIVED_WITHIN_S`` at the latest, whether the event of each follow-up is durable."""
+    async def receive(self, follow_ups: Sequence[AnyFollowUp], spans: Sequence[Span | None]) -> list[bool]:
+        """Returns, after ``ARRIVED_WITHIN_S`` at the latest, whether the event of each follow-up is durable.
+        ``spans``: of the rounds that sent them."""
         arrived = [asyncio.Event() for _ in follow_ups]
         taken = [
-            self._local.receive_local(follow_up, event.set)
-            for follow_up, event in zip(follow_ups, arrived, strict=True)
+            self._local.receive_local(follow_up, event.set, span)
+            for follow_up, event, span in zip(follow_ups, arrived, spans, strict=True)
         ]
         waited = [event for event, is_taken in zip(arrived, taken, strict=True) if is_taken]
         try:
@@ -54,10 +57,9 @@ class PeerHandler:
 
 def copies_of(requests: Sequence[Request]) -> list[Request]:
     """Copies of the requests, in groups of the same sizes. A copy is closed independently of its original."""
-    sizes: dict[int, int] = {}
-    for request in requests:
-        sizes[id(request.group)] = sizes.get(id(request.group), 0) + 1
-    groups = {group: RequestGroup(size) for group, size in sizes.items()}
+    sizes = Counter(id(request.group) for request in requests)
+    spans = {id(request.group): request.group.span for request in requests}
+    groups = {group: RequestGroup(size, spans[group]) for group, size in sizes.items()}
     return [_copy_of(request, groups[id(request.group)]) for request in requests]
 
 

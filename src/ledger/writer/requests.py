@@ -20,6 +20,7 @@ from ledger.core.record import Decoded, MalformedRecord, decode, sha256_hex
 from ledger.core.rejections import Rejection
 from ledger.core.wallet import Wallet
 from ledger.errors import LedgerError, LogDamaged, Superseded
+from ledger.tracing import Span
 from ledger.writer.state import command_key
 
 # --- responses ----------------------------------------------------------------------------------------------------
@@ -95,12 +96,15 @@ class RequestGroup:
 
     If one of a wallet's commands fails, the wallet's later commands in the group fail the same way: to skip one and
     decide the next would change their order.
+
+    ``span``: of the HTTP request; None: it is not traced.
     """
 
-    __slots__ = ("done", "failed", "open")
+    __slots__ = ("done", "failed", "open", "span")
 
-    def __init__(self, requests: int) -> None:
+    def __init__(self, requests: int, span: Span | None = None) -> None:
         self.open = requests
+        self.span = span
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.failed: dict[str, Failed] | None = None
 
@@ -214,10 +218,12 @@ def failure_after_stop(error: LedgerError, request: Request) -> Failed:
 
 class FollowUpRequest(Struct, frozen=True, gc=False):
     """A follow-up for a wallet of the partition, or for its open bets of a period. ``on_durable`` is called once its
-    event, or the event of the last of the bets, is durable."""
+    event, or the event of the last of the bets, is durable. ``span``: of the round that sent it, if that is traced;
+    a follow-up that is read from the log or the state has none."""
 
     follow_up: AnyFollowUp
     on_durable: Callable[[], None]
+    span: Span | None = None
 
 
 # --- the response to a command that is in the log already ---------------------------------------------------------

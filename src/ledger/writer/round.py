@@ -40,6 +40,7 @@ from ledger.core.soundness import assert_sound
 from ledger.core.wallet import Wallet, has_timers
 from ledger.errors import PartitionsDisagree
 from ledger.ports import NewRecord
+from ledger.tracing import Span
 from ledger.writer.requests import (
     Accepted,
     AnyResponse,
@@ -105,7 +106,7 @@ class Round:
 
     __slots__ = (
         *("announced", "bytes", "decided", "expired", "finished", "head", "not_before_us", "postponed", "records"),
-        *("repeated", "responses", "sent", "settled", "time_us", "unfinished", "unpaid"),
+        *("repeated", "responses", "sent", "settled", "span", "spans", "time_us", "unfinished", "unpaid"),
     )
 
     def __init__(self, head: Head, time_us: int) -> None:
@@ -139,6 +140,10 @@ class Round:
         """How many expiries are among the records."""
         self.unfinished: set[str] = set()
         """The wallets with more due expiries than go into the round. Nothing else may happen to them before."""
+        self.span: Span | None = None
+        """Of the request or the follow-up that is being decided, if it is traced."""
+        self.spans: dict[int, Span] = {}
+        """Seq → this span, for the events that such requests and follow-ups made."""
 
 
 class RoundDecider:
@@ -279,9 +284,11 @@ class RoundDecider:
             decided.responses.append((request, Refused(decision)))
             return True
         assert type(decision) is Event, decision
+        decided.span = request.group.span
         after, position = self._accept(decided, wallet, decision, items)
         decided.responses.append((request, Accepted(decided.records[-1].record, position, decided.head.sha256)))
         after = self._consequences(decided, after, decision, position)
+        decided.span = None
         if has_timers(after):  # money that came back to an expired grant, a hold that began expired
             self._expire_due(decided, after)
         return True
@@ -339,8 +346,10 @@ class RoundDecider:
             raise PartitionsDisagree(self._partition, decided.head.seq, reason)
         decided.finished.append(waiting)
         event = decide_follow_up(follow_up, wallet, item, decided.time_us, self._rules)
+        decided.span = waiting.span
         after, position = self._accept(decided, wallet, event, items)
         self._consequences(decided, after, event, position)
+        decided.span = None
 
     def _resolve(self, decided: Round, waiting: FollowUpRequest, resolution: ResolvePeriod) -> None:
         """End the open bets of a period by its outcome, or as many as go into the round."""
@@ -351,12 +360,12 @@ class RoundDecider:
             if open_bet is None:
                 continue  # the same outcome, delivered twice, has ended it in this round
             full = decided.settled >= SETTLEMENTS_PER_ROUND or decided.bytes >= self._append_bytes
-            if full or not self._end_bet(decided, resolution, open_bet):
+            if full or not self._end_bet(decided, resolution, open_bet, waiting.span):
                 decided.postponed.append(waiting)
                 return
         decided.finished.append(waiting)
 
-    def _end_bet(self, decided: Round, resolution: ResolvePeriod, open_bet: OpenBet) -> bool:
+    def _end_bet(self, decided: Round, resolution: ResolvePeriod, open_bet: OpenBet, span: Span | None) -> bool:
         """Whether the bet was ended. False if its wallet has more due expiries than go into the round."""
         wallet = self._state.wallet(open_bet.user_id)
         if has_timers(wallet):
@@ -364,7 +373,9 @@ class RoundDecider:
             if wallet.user_id in decided.unfinished:
                 return False
         event = resolve_bet(resolution, open_bet, wallet, self._rules, decided.time_us)
+        decided.span = span
         after, _ = self._accept(decided, wallet, event, {bet_key(open_bet.bet_id): open_bet.bet})
+        decided.span = None
         decided.settled += 1
         if isinstance(event.data, BetSettled) and event.data.unpaid:
             of_game, bet = open_bet.of_game, Position(self._partition, open_bet.of_game.seq)
@@ -409,6 +420,8 @@ class RoundDecider:
         decided.head = head = Head(position.seq, sha256_hex(record))
         decided.records.append(NewRecord(position.seq, event.user_id, event.command_id, record))
         decided.bytes += len(record)
+        if decided.span is not None:
+            decided.spans[position.seq] = decided.span
         after = self._state.apply(wallet, items, event, position)
         assert_sound(wallet, event, after)
         follow_up = follow_up_of(event, after, position, head.sha256)

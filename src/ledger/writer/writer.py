@@ -39,6 +39,7 @@ from ledger.errors import (
 )
 from ledger.pacing import RareWarnings
 from ledger.ports import Clock, EventLog, StateStore
+from ledger.tracing import Span
 from ledger.writer.counts import RoundCounts
 from ledger.writer.kept_rules import learn_money_rules, learn_rules_of_bets
 from ledger.writer.key_filter import KeyFilter
@@ -54,6 +55,7 @@ from ledger.writer.requests import (
     key_of_command,
 )
 from ledger.writer.round import Announced, Round, RoundDecider, UnpaidPayout
+from ledger.writer.round_spans import NOTHING_TRACED, begin_round
 from ledger.writer.settlement_turn import SettlementTurn
 from ledger.writer.state import PartitionState
 from ledger.writer.store_writes import StoreWrites
@@ -78,10 +80,11 @@ SHUTTING_DOWN: Final = Failed("shutting_down", "the service is shutting down")
 
 _log = logging.getLogger(__name__)
 
-Deliver = Callable[[int, int, AnyFollowUp], None]
-"""(origin partition, seq of the event that sends it, follow-up): hand it to the writer of its wallet."""
+Deliver = Callable[[int, int, AnyFollowUp, Span | None], None]
+"""(origin partition, seq of the event that sends it, follow-up, span of the round): hand it to the writer of its
+wallet."""
 
-Announce = Callable[[Announced], None]
+Announce = Callable[[Announced, Span | None], None]
 """Hand the outcome of a period, an event of this partition, to the writers of all partitions."""
 
 Halted = Callable[[int, LedgerError], None]
@@ -129,6 +132,8 @@ class Writer:
         self._mailbox = Mailbox(mailbox_max)
         self._requests_in_round: list[Request] = []
         self._follow_ups_in_round: Sequence[FollowUpRequest] = ()
+        self._spans = NOTHING_TRACED
+        """Of the round."""
         self._abandoned: list[FollowUpRequest] = []
         self._task: asyncio.Task[None] | None = None
         self._starting = False
@@ -267,9 +272,9 @@ class Writer:
             self.arrivals.add(replayed.causes)
         else:
             for sent in replayed.sent:
-                self._deliver(self.partition, sent.seq, sent.follow_up)
+                self._deliver(self.partition, sent.seq, sent.follow_up, None)
             for announced in replayed.announced:
-                self._announce(announced)
+                self._announce(announced, None)
         return replayed.events
 
     async def _catch_up_wholly(self) -> None:
@@ -332,10 +337,9 @@ class Writer:
             detail = f"partition {self.partition} was handed over before the append ended"
             self._close_all(self._requests_in_round, detail, lambda _: Failed("not_owner", detail))
 
-    def left_follow_ups(self) -> list[tuple[AnyFollowUp, Callable[[], None]]]:
-        """After the end: the follow-ups that it received and has not decided, with their callbacks."""
-        left = [*self._abandoned, *self._follow_ups_in_round, *self._mailbox.take_follow_ups()]
-        return [(waiting.follow_up, waiting.on_durable) for waiting in left]
+    def left_follow_ups(self) -> list[FollowUpRequest]:
+        """After the end: the follow-ups that it received and has not decided."""
+        return [*self._abandoned, *self._follow_ups_in_round, *self._mailbox.take_follow_ups()]
 
     # --- requests --------------------------------------------------------------------------------------------------
 
@@ -355,9 +359,9 @@ class Writer:
             maximum = self._mailbox.requests_max
             request.close(Failed("overloaded", f"{maximum} commands wait for partition {self.partition}"))
 
-    def receive(self, follow_up: AnyFollowUp, on_durable: Callable[[], None]) -> None:
+    def receive(self, follow_up: AnyFollowUp, on_durable: Callable[[], None], span: Span | None = None) -> None:
         """Take a follow-up, however many requests wait. ``on_durable`` is called once its event is durable."""
-        self._mailbox.put_follow_up(FollowUpRequest(follow_up, on_durable))
+        self._mailbox.put_follow_up(FollowUpRequest(follow_up, on_durable, span))
 
     # --- rounds ----------------------------------------------------------------------------------------------------
 
@@ -366,7 +370,7 @@ class Writer:
         seq = 0
         while not self._stopping and (page := await self.state.open_follow_ups(seq, _REPLAY_PAGE)):
             for seq, follow_up in page:
-                self._deliver(self.partition, seq, follow_up)
+                self._deliver(self.partition, seq, follow_up, None)
         self._starting = False
 
     async def _run(self) -> None:
@@ -378,7 +382,8 @@ class Writer:
                     if not self._opening.must_open or await self._open():
                         requests, follow_ups = self._mailbox.take(ROUND_MAX, with_turn=self._has_turn())
                         self._requests_in_round, self._follow_ups_in_round = requests, follow_ups
-                        await self._round(requests, follow_ups)
+                        with begin_round(self.partition, requests, follow_ups) as self._spans:
+                            await self._round(requests, follow_ups)
                         continue
                 self._settlement_turn.give_back(self.partition)
                 await asyncio.sleep(_RETRY_S)
@@ -464,7 +469,9 @@ class Writer:
             try:
                 if decided.records:
                     began_s = perf_counter()
+                    self._spans.begin_append(decided.records)
                     await self._log.append(self.partition, self.head, decided.records)
+                    self._spans.end_append()
                     self._counts.append_s.count(perf_counter() - began_s)
                     self._counts.events.count(len(decided.records))
                 elif requests:
@@ -539,10 +546,11 @@ class Writer:
             request.close(response)
         for finished in decided.finished:
             finished.on_durable()
+        self._spans.watch_visible(self.partition, decided)
         for sent in decided.sent:
-            self._deliver(self.partition, sent.seq, sent.follow_up)
+            self._deliver(self.partition, sent.seq, sent.follow_up, self._spans.of_event(decided, sent.seq))
         for announced in decided.announced:
-            self._announce(announced)
+            self._announce(announced, self._spans.of_event(decided, announced.position.seq))
         for user_id in decided.unfinished:
             self.state.set_timer(decided.time_us, user_id)
         if decided.postponed:

@@ -41,12 +41,21 @@ class Positions:
             try:
                 if not self._have(least):
                     await asyncio.sleep(min(POLL_S, max(deadline - monotonic(), 0.0)))
-                    (rows,) = await self._model.fetch(_CHECKPOINTS, quick=True)
-                    self._seqs = {row[0]: row[1] for row in rows}
+                    await self._query()
             except ReadModelUnavailable:
                 return
             finally:
                 self._turn.release()
+
+    async def look(self) -> Mapping[int, int]:
+        """The partitions of the tables → their last seq now. Raises ReadModelUnavailable."""
+        async with self._turn:
+            await self._query()
+        return self._seqs
+
+    async def _query(self) -> None:
+        (rows,) = await self._model.fetch(_CHECKPOINTS, quick=True)
+        self._seqs = {row[0]: row[1] for row in rows}
 
     def _have(self, least: Mapping[int, int]) -> bool:
         return all(self._seqs.get(partition, 0) >= seq for partition, seq in least.items())

@@ -276,6 +276,54 @@ class Change(Struct, frozen=True, kw_only=True):
     """Amount in the asset's minor unit"""
 
 
+class ChangedBet(Struct, frozen=True, kw_only=True):
+    """A bet when it was placed, or when it was settled or cancelled, and whose it is."""
+
+    bet_id: str
+    """The bet's id, chosen by the client"""
+
+    game: str
+    """The game"""
+
+    period: str
+    """The game's round"""
+
+    selection: str
+    """What the bet is on"""
+
+    asset: str
+    """The asset's code"""
+
+    stake: int
+    """The stake, in the asset's minor unit"""
+
+    status: str
+    """Status of the bet"""
+
+    payout: int | None
+    """The payout, in the asset's minor unit; null until it is settled"""
+
+    position: str
+    """Position of the first event, <partition>:<seq>"""
+
+    placed_at_us: int
+    """Unix time in microseconds, UTC"""
+
+    settled_position: str | None
+    """Position of the settlement or cancellation"""
+
+    settled_at_us: int | None
+    """Time of the settlement or cancellation"""
+
+    unpaid: int
+    """What the bet should have paid beyond `payout`, in the asset's minor unit: the wallet had no room for it.
+    The operator pays it with `adjust`; the bet still shows it afterwards
+    """
+
+    user_id: str
+    """The wallet's user"""
+
+
 class Cohort(Struct, frozen=True, kw_only=True):
     """The wallets that were opened on one UTC day."""
 
@@ -997,6 +1045,28 @@ class Orders(Struct, frozen=True, kw_only=True):
     """The `cursor` of the next page; null at the end of the list"""
 
     as_of: AsOfSeveral
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """How a period ended: its result, or that it was cancelled. Its bets may still be open."""
+
+    game: str
+    """The game"""
+
+    period: str
+    """Its start in UTC"""
+
+    result: str | None
+    """The result; null where it was cancelled"""
+
+    cancelled: bool
+    """Whether it was cancelled, and its stakes return"""
+
+    proof: Proof | None
+    """The block of the result, if it came with one"""
+
+    position: str
+    """Position of the event"""
 
 
 class OwnedCode(Struct, frozen=True, kw_only=True):

@@ -32,6 +32,11 @@ export const timeOfDay = (us) => clock.format(us / 1000);
 export const ppm = (value) => (value === null || value === undefined ? "—" : `${(Number(value) / 10_000).toFixed(2)} %`);
 export const short = (hash) => (hash ? `${hash.slice(0, 10)}…` : "—");
 
+const compact = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 2 });
+
+/** The same for an axis, which is narrow: 2M. */
+export const tick = (value) => (value === null ? "" : compact.format(value));
+
 /** A number of a plot: short, and with its unit. */
 export function figure(value, unit = "") {
   if (value === null || value === undefined || Number.isNaN(value)) return "—";

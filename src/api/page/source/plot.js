@@ -2,7 +2,7 @@
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { figure } from "./format.js";
+import { figure, tick } from "./format.js";
 import { html } from "./html.js";
 
 /** The colour that a CSS variable has in the present theme. */
@@ -20,7 +20,6 @@ const TIME_FORMATS = [
 /**
  * `times`: seconds since 1970, ascending. `series`: [{ label, values, colour }], a value for each time or null; the
  * colours are "line-1" to "line-4". The last values are in the text below the plot, for those who cannot see it.
- * `x`: false, where the horizontal axis is no time; `names` are then the labels of 0, 1, 2 …
  */
 export function Plot({ title, unit = "", times, series, show = figure, from, to, height = 170 }) {
   const place = useRef(null);
@@ -53,7 +52,7 @@ export function Plot({ title, unit = "", times, series, show = figure, from, to,
         ],
         axes: [
           { stroke: axis, grid, ticks: grid, values: TIME_FORMATS, space: 60 },
-          { stroke: axis, grid, ticks: grid, size: 60, values: (_plot, values) => values.map((value) => show(value)) },
+          { stroke: axis, grid, ticks: grid, size: 60, values: (_plot, values) => values.map(tick) },
         ],
       },
       null,
