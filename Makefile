@@ -16,7 +16,7 @@ QUICK ?=
 # Images for containers like to set it; then each of the hundreds of processes that the tests start compiles all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help page setup run up down demo test coverage check fuzz format bench bench-distributed schemas docs lock clean
+.PHONY: help page setup run up down demo test coverage check fuzz format bench bench-distributed schemas docs dist lock clean
 
 help: ## show these lines
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 26
@@ -94,6 +94,9 @@ $(DOCS)/.set-up: requirements-docs.lock
 	@test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
 	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@
+
+dist: setup ## build a release in dist: wheels and source archives, and the image if docker, podman or buildah is here (IMAGE=no: without)
+	@BASE="$(BASE)" IMAGE="$(IMAGE)" $(BIN)/python -m deploy.dist $(FOLDER)
 
 page: ## build the operator's page from src/api/page/source (needs npm); FOLDER=…: somewhere else
 	@mkdir -p build/page

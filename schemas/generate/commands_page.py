@@ -11,8 +11,8 @@ from schemas.generate.played import Example, first_of_each_type, play
 _HEAD: Final = """\
 # Commands
 
-Written by `make schemas` from the code; `/schema` of a running service has the same with all responses. Words:
-[glossary](glossary.md).
+Written by `make schemas` from the code; the [API reference](api.md) has the responses, the
+[error catalogue](errors.md) what to do when a command is refused. Words: [glossary](glossary.md).
 
 A command is the JSON body of `POST /v1/commands`. Every command has `type`, `command_id` and `user_id`, and may have
 `metadata` and `private`. Amounts are integers in the asset's minor unit. Fields with a star are required.
@@ -40,9 +40,9 @@ def _section(name: str, event: str, schema: dict[str, Any], example: Example) ->
         "| field | meaning |\n| --- | --- |\n" + "".join(_row(field, schema) for field in fields) if fields else ""
     )
     body = json.dumps(example.command, ensure_ascii=False, indent=2)
-    return f"\n## {name}\n\n{schema['description']}\n\nEvent: `{event}`.\n\n{table}\n```json\n{body}\n```\n".replace(
-        "\n\n\n", "\n\n"
-    )
+    made = f"Event: [`{event}`](events.md#{event})."
+    section = f"\n## {name}\n\n{schema['description']}\n\n{made}\n\n{table}\n```json\n{body}\n```\n"
+    return section.replace("\n\n\n", "\n\n")
 
 
 def _row(name: str, schema: dict[str, Any]) -> str:

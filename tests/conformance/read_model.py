@@ -15,6 +15,7 @@ from conformance.read_model_store import AMOUNT_MAX, ONE_OF_EACH, PARTITIONS, ru
 from ledger.core.wallet import DAY_US
 from projections.models import cohorts, history, leaderboards, movers
 from projections.models.cohorts import Cohort, CohortDay
+from projections.models.gifts import GiftRow, page_query
 from projections.models.history import HistoryRow, history_statement
 from projections.models.leaderboards import Board, EndedRow, StandingRow, values_of
 from projections.models.wallet_list import OpenedRow
@@ -29,7 +30,7 @@ from projections.storage.port import (
     ReadModelStore,
     ReadModelUnavailable,
 )
-from projections.tables.queries import Query, Rows
+from projections.tables.queries import Cursor, Query, Rows
 from projections.tables.rows import Row
 from projections.tables.wide import LOW_BITS, LOW_MASK
 
@@ -230,6 +231,22 @@ class ReadModelContract:
         values = {"of_partition": 0, "user": "u1", **query.values}
         (found,) = await model.fetch([query._replace(values=values)])
         assert plain(found) == [("GOLD", None), ("INR", f"-7 {AMOUNT_MAX} 3")]
+        await model.close()
+        await store.close()
+
+    async def test_pages_of_gifts_lead_through_all_partitions(self, open_both: OpenBoth) -> None:
+        store, model = await open_both()
+        live = await store.make_generation(1, PARTITIONS, live=True)
+        codes = [f"gift:{name}" for name in sorted(LOOKALIKES)]
+        places = [(partition, code) for partition in (0, 1) for code in codes]
+        for partition in (0, 1):
+            rows = [GiftRow(code, "INR", 9, 3, 1, 0, None) for code in codes]
+            await store.commit(live.number, [run(partition, Checkpoint(), 1, *rows)])
+        found: list[Any] = []
+        while page := (await model.fetch([page_query(Cursor(found[-1], ()) if found else None, 5)]))[0]:
+            assert len(page) <= 5
+            found += [tuple(row[:2]) for row in page]
+        assert found == places
         await model.close()
         await store.close()
 

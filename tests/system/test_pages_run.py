@@ -18,6 +18,8 @@ from system.service import Service
 
 pytestmark = pytest.mark.system
 RUN = [page for page in pages() if blocks_to_run(page)]
+FIXTURE = {"PYTEST_PLUGINS": "stakelog_client.pytest_plugin"}
+"""Where the client library is installed, its entry point does this."""
 FILE_NAME = re.compile(r"# ([\w.-]+\.py)\n")
 
 
@@ -44,7 +46,7 @@ def _output(page: str, service: Service) -> str:
     done = subprocess.run(
         ["bash", "-c", script.replace("8080", str(service.port))],
         cwd=service.data.parent,
-        env=inherited | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        env=inherited | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **FIXTURE},
         capture_output=True,
         text=True,
         timeout=200,
@@ -78,6 +80,7 @@ EXPECTED = {
         r"not enough money: you have \d+",
         r"crashed after one payment\nopen bets: \[\]\n",
         r"held: 2000\nwaiting: \['out-1'\]\nheld: 0\n",
+        r"1 passed",
         r'event: balance\ndata: \{.*"cash":\d+',
         r"\b0 differences",
     ],

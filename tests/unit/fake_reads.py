@@ -43,7 +43,7 @@ class Records:
 
 @cache
 def _event(record: bytes) -> Document:
-    """A record is looked at for every document of every wallet. Nobody changes what this returns."""
+    """A record is looked at for every document of every wallet. No caller changes what this returns."""
     event: Document = json.loads(record)
     return event
 

@@ -14,8 +14,10 @@ from api.http.samples import KEPT
 from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, OPERATOR
 from api.limits.limits import Rates
 from api.page.assets import assets
+from ledger.core.record import Head
+from projections.storage.port import Checkpoint, Quarantined, Run
 from unit.api_in_memory import ApiResponse, InMemoryApi, limiter
-from unit.given import deposit, open_wallet
+from unit.given import claim_gift, close_gift, create_gift, deposit, open_wallet
 from unit.login_in_memory import LoginInMemory, bearer
 
 JSON: Final = ("content-type", "application/json")
@@ -245,6 +247,44 @@ async def test_alarms_name_what_an_operator_must_look_at(tmp_path: Path) -> None
         await service.samples.take()
         texts = [alarm["text"] for alarm in (await api.get("/admin/now")).json()["nodes"][0]["alarms"]]
         assert texts == ["follower does not run", "check does not run"], "the processes are not started here"
+
+
+# --- work ----------------------------------------------------------------------------------------------------------
+
+
+async def test_all_gifts_are_listed_page_by_page_with_what_they_are_now(tmp_path: Path) -> None:
+    async with InMemoryApi(tmp_path, 4) as api:
+        codes = [f"g{number}" for number in range(7)]
+        await api.world.given(*(create_gift(code=code, claims=1) for code in codes), close_gift("g3"), open_wallet())
+        await api.world.given(claim_gift("g4"))
+        await api.fold()
+        found, cursor = [], ""
+        while cursor is not None:
+            page = (await api.get(f"/admin/gifts?limit=3{cursor and f'&cursor={cursor}'}")).json()
+            assert len(page["items"]) <= 3
+            found += page["items"]
+            cursor = page["next_cursor"]
+        assert sorted(gift["code"] for gift in found) == codes
+        assert {gift["code"]: gift["status"] for gift in found} == dict.fromkeys(codes, "open") | {
+            "g3": "closed",
+            "g4": "used_up",
+        }
+        assert (await api.get("/admin/gifts?cursor=of-another-list")).status == 400
+
+
+async def test_users_in_quarantine_are_listed_with_the_event_and_the_reason(tmp_path: Path) -> None:
+    async with InMemoryApi(tmp_path, 1) as api:
+        assert (await api.get("/admin/quarantined")).json()["items"] == []
+        stopped = Quarantined(0, "u1", 2, 1_700_000_000_000_000, "ValueError: it does not fit")
+        after = Checkpoint(Head(1, "ab" * 32))
+        await api.store.commit(1, [Run(0, Checkpoint(), after, [], quarantined=[stopped])])
+        (user,) = (await api.get("/admin/quarantined")).json()["items"]
+        assert user == {
+            "user_id": "u1",
+            "position": "0:2",
+            "time_us": 1_700_000_000_000_000,
+            "reason": "ValueError: it does not fit",
+        }
 
 
 # --- verification --------------------------------------------------------------------------------------------------

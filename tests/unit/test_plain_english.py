@@ -25,7 +25,7 @@ INSTEAD: Final = {
 
 _TEXTS: Final = {".py", ".md", ".yaml", ".cfg", ".toml", ".http", ".sh", ""}
 _LEFT_OUT: Final = {
-    *("LICENSE", "src/api/openapi/LICENSE-scalar", "requirements.lock"),
+    *("LICENSE", "src/stakelog_client/LICENSE", "src/api/openapi/LICENSE-scalar", "requirements.lock"),
     *("schemas/openapi.json", "src/api/openapi/document.json"),
     "tests/unit/test_plain_english.py",
 }

@@ -11,6 +11,7 @@ import click
 from api.cli.audit import audit
 from api.cli.backup import backup
 from api.cli.clients import clients
+from api.cli.importing.command import import_
 from api.cli.keys import keys
 from api.cli.migrate import migrate
 from api.cli.project import project
@@ -160,6 +161,7 @@ stakelog.add_command(keys)
 stakelog.add_command(migrate)
 stakelog.add_command(upgrade)
 stakelog.add_command(what_if)
+stakelog.add_command(import_)
 
 
 def main() -> None:

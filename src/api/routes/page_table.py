@@ -15,6 +15,8 @@ from api.routes.page import (
     post_session_logout,
     post_session_refresh,
 )
+from api.routes.parameters import PageQuery, ReadQuery
+from api.routes.work import get_gifts, get_quarantined
 
 VERIFICATION: Final = "/admin/verification"
 
@@ -30,6 +32,14 @@ PAGE_ROUTES: Final[tuple[AnyRoute, ...]] = (
     Route(method="POST", path=f"{SESSION}/refresh", handler=post_session_refresh),
     Route(method="POST", path=f"{SESSION}/logout", handler=post_session_logout),
     Route(method="GET", path="/admin/now", handler=get_now, query=NowQuery, roles=USERS_OF_THE_PAGE),
+    Route(method="GET", path="/admin/gifts", handler=get_gifts, query=PageQuery, roles=USERS_OF_THE_PAGE),
+    Route(
+        method="GET",
+        path="/admin/quarantined",
+        handler=get_quarantined,
+        query=ReadQuery,
+        roles=USERS_OF_THE_PAGE,
+    ),
     Route(method="GET", path=VERIFICATION, handler=get_verification, roles=USERS_OF_THE_PAGE),
     Route(method="POST", path=VERIFICATION, handler=post_verification, roles=USERS_OF_THE_PAGE),
 )

@@ -17,7 +17,7 @@ from msgspec import Struct
 from ledger.core.fields import CODE_STREAM, GIFT_STREAM
 from ledger.core.games.edges import EdgeExceeded
 from ledger.core.games.rules import Game
-from ledger.core.position import partition_of
+from ledger.core.position import Position, partition_of
 from ledger.writer.requests import Failed
 from projections.models import (
     adjustments,
@@ -88,6 +88,20 @@ class Found(Struct, gc=False):
     lag_ms: int
     suspect: bool = False
     """Whether the background check found that rows of the document, or other rows of its user, are wrong."""
+
+
+class QuarantinedUser(Struct, frozen=True):
+    """A user whose rows stopped before an event that a fold could not process."""
+
+    user_id: str
+    position: str
+    """Of this event."""
+    time_us: int
+    reason: str
+
+
+class QuarantinedUsers(Struct, frozen=True):
+    items: list[QuarantinedUser]
 
 
 class AllStatus(NamedTuple):
@@ -209,6 +223,32 @@ class Reads:
     async def referral_code(self, code: str) -> Found:
         user, rows = await self._rows_of(CODE_STREAM + code, [referral_codes.CODE], {}, quick=True)
         return await self.found_of_user(user, referral_codes.document(user, rows), "not_found")
+
+    async def gifts(self, limit: int, cursor: str | None) -> Found:
+        """All gifts."""
+        key: tuple[str, str, Filters] = ("gifts", "", {})
+        at = None if cursor is None else read_cursor(cursor, key, "it", 0)
+        checkpoint_rows, quarantine_rows, rows = await self._model.fetch(
+            [*ALL_STATUS, gifts.page_query(at, limit + 1)]
+        )
+        seqs, _, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
+        now_us = self._clock()
+        items = [gifts.gift(user_id, fields, now_us) for _, user_id, *fields in rows[:limit]]
+        next_cursor = _next_cursor(key, rows, limit, lambda row: tuple(row[:2]), lambda: ())
+        suspect = self.suspects.has_table(gifts.GiftRow.table)
+        return Found(gifts.Gifts(items, next_cursor), "", seqs, True, self._age_ms(oldest_us), suspect)
+
+    async def quarantined(self, limit: int) -> Found:
+        """The first quarantined users."""
+        checkpoint_rows, quarantine_rows, rows = await self._model.fetch(
+            [*ALL_STATUS, Query(statements.quarantined_users, {"most": limit})]
+        )
+        seqs, _, oldest_us = await self._status_of_all(checkpoint_rows, quarantine_rows)
+        items = [
+            QuarantinedUser(user_id, str(Position(partition, seq)), time_us, reason)
+            for user_id, partition, seq, time_us, reason in rows
+        ]
+        return Found(QuarantinedUsers(items), "", seqs, True, self._age_ms(oldest_us), False)
 
     # --- all users -----------------------------------------------------------------------------------------------
 

@@ -53,6 +53,13 @@ def quarantine(_: Tables, __: Conditions) -> Select[Any]:
     )
 
 
+def quarantined_users(_: Tables, __: Conditions) -> Select[Any]:
+    """(user_id, partition, seq, time_us, reason) of at most ``most`` quarantined users, in the order of the key."""
+    c = QUARANTINE.c
+    page = select(c.user_id, c.partition, c.seq, c.time_us, c.reason).where(c.generation == value("generation"))
+    return page.order_by(c.partition, c.user_id).limit(value("most"))
+
+
 def oldest_quarantine(_: Tables, __: Conditions) -> Select[Any]:
     """One row, (time_us): the time of the oldest event that is quarantined; null if there is none."""
     return select(func.min(QUARANTINE.c.time_us)).where(QUARANTINE.c.generation == value("generation"))

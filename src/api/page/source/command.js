@@ -17,7 +17,8 @@ export function newId(prefix = "page") {
 /**
  * Asks for a command. `command`: its type, user_id and further members; the `command_id` is made here, and stays the
  * same for each attempt. `fields`: what the user adds:
- *   { name, label, kind: "text" | "money" | "choice", asset, options, required, value }
+ *   { name, label, kind, asset, options, required, value }, of the kinds "text", "money", "limit" (money, or "none"),
+ *   "integer", "list" (of words), "prefixed" (`prefix` is put before the text) and "choice" (`integer`: of numbers)
  * `onDone(result)` is called after it was accepted; `result.position` is what later reads should wait for.
  */
 export function askCommand({ title, about, command, fields = [], danger = false, onDone }) {
@@ -34,6 +35,12 @@ function valueOf(field, text) {
   if (field.kind === "money") return text.trim() === "" ? undefined : (parseMoney(text, field.asset) ?? NaN);
   if (field.kind === "list") return text.trim() === "" ? undefined : text.split(/[\s,]+/).filter(Boolean);
   if (field.kind === "integer") return text.trim() === "" ? undefined : /^\d{1,15}$/.test(text.trim()) ? Number(text) : NaN;
+  if (field.kind === "limit") {
+    if (text.trim() === "none") return null;
+    return text.trim() === "" ? undefined : (parseMoney(text, field.asset) ?? NaN);
+  }
+  if (field.kind === "prefixed") return text.trim() === "" ? undefined : field.prefix + text.trim();
+  if (field.integer && text !== "") return Number(text);
   return text === "" ? undefined : text;
 }
 
@@ -74,7 +81,7 @@ function Ask({ asked, close }) {
           label=${field.label}
           value=${texts[field.name]}
           options=${field.options}
-          hint=${field.kind === "money" && texts[field.name] ? `${money(Number.isNaN(body[field.name]) ? null : body[field.name], field.asset)} ${field.asset}` : field.hint}
+          hint=${(field.kind === "money" || field.kind === "limit") && typeof body[field.name] !== "object" && texts[field.name] ? `${money(Number.isNaN(body[field.name]) ? null : body[field.name], field.asset)} ${field.asset}` : field.hint}
           required=${field.required}
           disabled=${state.step === "sending" || lost}
           onInput=${(text) => setTexts({ ...texts, [field.name]: text })}

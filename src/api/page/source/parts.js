@@ -19,7 +19,7 @@ export function Section({ title, tools, children }) {
 }
 
 /**
- * `columns`: [{ title, cell: (row) => …, number }]; numbers are on the right. `rows`: null while they are unknown.
+ * `columns`: [{ title, cell: (row) => …, number, wide }]; numbers are on the right, wide texts break. `rows`: null while they are unknown.
  * A table that is wider than the page scrolls by itself, with the keyboard too.
  */
 export function Table({ label, columns, rows, keyOf, empty = "There is none." }) {
@@ -33,7 +33,7 @@ export function Table({ label, columns, rows, keyOf, empty = "There is none." })
       <tbody>
         ${rows.map(
           (row, index) => html`<tr key=${keyOf ? keyOf(row) : index}>
-            ${columns.map(({ cell, number }) => html`<td class=${number ? "number" : ""}>${cell(row)}</td>`)}
+            ${columns.map(({ cell, number, wide }) => html`<td class=${number ? "number" : wide ? "wide" : ""}>${cell(row)}</td>`)}
           </tr>`,
         )}
       </tbody>
@@ -52,6 +52,11 @@ export function PagedTable({ pages, ...table }) {
 /** Names and values, such as those of one wallet: [[name, value], …]. */
 export function Facts({ of }) {
   return html`<dl class="facts">${of.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+}
+
+/** A link to what is known of one player. */
+export function Player({ id }) {
+  return html`<a href=${`#/player/${encodeURIComponent(id)}`}>${id}</a>`;
 }
 
 /** A state as a word with a colour: `good`, `bad`, `warn` or none. */

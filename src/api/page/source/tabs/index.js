@@ -2,6 +2,8 @@
 import { clients } from "./clients.js";
 import { games } from "./games.js";
 import { now } from "./now.js";
+import { player } from "./player.js";
 import { proof } from "./proof.js";
+import { work } from "./work.js";
 
-export const TABS = [now, games, proof, clients];
+export const TABS = [now, player, work, games, proof, clients];

@@ -1,0 +1,94 @@
+"""`stakelog import`: exact amounts, and each problem of a file with its line, before anything is posted."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.cli.importing.plan import BadValue, minor_units
+from api.cli.main import stakelog
+
+SAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "import"
+# Nothing listens there: a test in which something is posted fails.
+NOWHERE = ("--url", "http://127.0.0.1:9")
+
+
+def problems(*arguments: str) -> list[str]:
+    done = CliRunner().invoke(stakelog, ["import", *arguments, *NOWHERE])
+    assert done.exit_code == 2, done.output
+    assert "Traceback" not in done.output
+    return [line.removeprefix("PROBLEM ") for line in done.stdout.splitlines() if line.startswith("PROBLEM")]
+
+
+@given(st.integers(-(10**20), 10**20), st.integers(0, 18), st.integers(0, 4))
+def test_a_decimal_text_becomes_minor_units_exactly_or_not_at_all(units: int, exponent: int, more: int) -> None:
+    text = f"{Decimal(units).scaleb(-exponent - more, None):f}" if abs(units) < 10**17 else f"{units}"
+    expected = units if abs(units) < 10**17 else units * 10 ** (exponent + more)
+    if expected % 10**more:
+        with pytest.raises(BadValue, match="more decimal places"):
+            minor_units(text, "X", {"X": exponent})
+    else:
+        assert minor_units(text, "X", {"X": exponent}) == expected // 10**more
+
+
+@pytest.mark.parametrize("text", ["", "1e999999999", "NaN", "Infinity", "1,5", "0x10", "ten"])
+def test_what_is_not_an_amount_is_refused(text: str) -> None:
+    with pytest.raises(BadValue):
+        minor_units(text, "X", {"X": 2})
+
+
+def test_each_problem_of_a_csv_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.csv"
+    rows = ["no;customer;kind;value;currency;booked", "1;ada;credit;1.00;inr;2025-01-01"]
+    rows += ["1;ada;credit;1.00;inr;2025-01-01", "2;ada;credit;1.005;inr;2025-01-01"]
+    rows += ["3;ada;debit;1.01;inr;2025-01-02", "4;ada;credit;1;gold;2025-01-01", "5;ada;gift;1;inr;2025-01-01"]
+    rows += ["6;game:x;credit;1;inr;2025-01-01", "7;ada;credit;1;inr;soon", "8;;credit;1;inr;2025-01-01"]
+    file.write_text("\n".join(rows) + "\n")
+    found = problems("csv", str(file), "--mapping", str(SAMPLES / "shop-mapping.json"))
+    assert [line.partition(":")[0] for line in found] == [f"line {number}" for number in range(3, 11)]
+    for line, said in zip(
+        found,
+        (
+            *(
+                "the id 1 is that of line 2",
+                "more decimal places than INR",
+                "would be -1 minor units of INR, below 0",
+            ),
+            *("the asset gold is unknown", "which the mapping's signs lack", "begins with a reserved word"),
+            *("'soon' is not a time", "it has no customer"),
+        ),
+        strict=True,
+    ):
+        assert said in line
+
+
+def test_problems_of_the_other_sources_are_named(tmp_path: Path) -> None:
+    lines = (SAMPLES / "formance-logs.ndjson").read_text().splitlines()
+    logs = tmp_path / "logs.ndjson"
+    logs.write_text("\n".join([lines[0], lines[2].replace("INR/2", "INR/3"), lines[2]]))
+    assert problems("formance", str(logs)) == [
+        "line 2: the log id 2 comes after 0: logs are missing",
+        "line 3: the log id 2 comes twice or out of order",
+    ]
+    logs.write_text(lines[0].replace("INR/2", "INR/3"))
+    assert problems("formance", str(logs)) == ["line 1: INR/3 counts in 1 ÷ 10^3, but INR in 1 ÷ 10^2"]
+    ledger = tmp_path / "ledger.csv"
+    ledger.write_text((SAMPLES / "nakama-wallet_ledger.csv").read_text().replace("-120", "1.5"))
+    found = problems("nakama", str(ledger), "--asset", "coins=GOLD", "--asset", "gems=GOLD")
+    assert found == ["line 3: changeset.coins is 1.5, not an integer"]
+    blnk = tmp_path / "blnk.json"
+    blnk.write_text(
+        (SAMPLES / "blnk-transactions.json").read_text().replace('"precise_amount":5000', '"precise_amount":0.1')
+    )
+    found = problems("blnk", str(blnk), "--balances", str(SAMPLES / "blnk-balances.csv"), "--asset", "USD=INR")
+    assert found[:1] == ["line 3: 0.1 of 1 ÷ 100 is not a whole number of minor units of INR"]
+
+
+def test_a_file_that_cannot_be_read_is_one_message(tmp_path: Path) -> None:
+    for text, said in (("[1]", "it is not a JSON object"), ("{", "it is not JSON"), ("a,b\n1\n", "as many fields")):
+        (tmp_path / "bad").write_text(text)
+        done = CliRunner().invoke(stakelog, ["import", "nakama", str(tmp_path / "bad"), *NOWHERE])
+        assert (done.exit_code, said in done.stderr, "Traceback" in done.output) == (2, True, False), done.output
