@@ -15,7 +15,9 @@ from click.testing import CliRunner, Result
 
 from api.cli.main import stakelog
 from ledger.core.games.rules import BUILT_IN
+from ledger.core.wallet import DAY_US
 from ledger.memory.log import MemoryEventLog
+from ledger.operations.what_if.replay import what_if
 from ledger.sqlite.folder import EVENTS
 from ledger.sqlite.log import SqliteEventLog
 from properties.scenarios import Post, book_of_money
@@ -23,6 +25,7 @@ from properties.test_ledger_machine import MemoryMachine
 from sqlite_log import damage
 from unit.folders import write_log
 from unit.given import ASSETS, SECOND_US
+from unit.test_audit import Lists
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "what-if.md"
 MONEY: Final[dict[str, Any]] = {
@@ -236,6 +239,31 @@ def test_a_damaged_record_is_named(case: Case, tmp_path: Path) -> None:
     assert damage(data / EVENTS, "UPDATE event SET record = replace(record, '\"cash\":1000', '\"cash\":1001')")
     done = case.run(OTHER, data=data)
     assert (done.exit_code, "the log is damaged at partition" in done.stderr) == (1, True), done.output
+
+
+def test_a_commission_that_only_the_other_rules_have_is_paid_when_it_is_due_and_can_be_staked() -> None:
+    """Bob's stake of 1000 on one day gives ada 100 at midnight, without which she could not place her bet at noon."""
+    machine = Machine()
+    try:
+        machine.does("open_wallet", "ada")
+        machine.does("open_wallet", "bob", referrer_id="ada")
+        machine.does("deposit", "ada", order_id="d", asset="INR", amount=1_000)  # with a bonus of 100
+        machine.does("deposit", "bob", order_id="d", asset="INR", amount=1_000, bonus=0)
+        bet = {"game": "external", "period": "p", "selection": "s", "asset": "INR"}
+        machine.does("place_bet", "bob", bet_id="b", stake=1_000, **bet)
+        machine.does("settle_bet", "bob", bet_id="b", payout=0)
+        machine.the_clock_advances(DAY_US)
+        machine.does("place_bet", "ada", bet_id="a", stake=1_050, **bet)
+        assert isinstance(machine.log, MemoryEventLog)
+        log = Lists([list(records) for records in machine.log.appended.records])
+    finally:
+        machine.teardown()
+    for rate_e9, refused in ((100_000_000, ()), (40_000_000, (("place_bet", "insufficient_funds", 1),))):
+        other = book_of_money({"INR": {"commission": {"mode": "daily", "rates_e9": [rate_e9]}}})
+        found = what_if(log, other, ASSETS, 0, 2**60)
+        assert found.refused == refused
+        ada = next(pair for pair in found.users if pair.name == "ada")
+        assert (ada.what_if.commissions, ada.what_if.bonuses) == (1_000 * rate_e9 // 10**9, 0)
 
 
 def test_ctrl_c_ends_it_with_one_line(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
