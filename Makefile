@@ -16,7 +16,7 @@ QUICK ?=
 # Images for containers like to set it; then each of the hundreds of processes that the tests start compiles all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help page setup run up down demo test coverage check fuzz format bench bench-distributed schemas docs dist lock clean
+.PHONY: help page setup run up down demo test coverage check static fast fuzz format bench bench-distributed schemas docs dist lock clean
 
 help: ## show these lines
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 26
@@ -51,18 +51,18 @@ fuzz: setup ## send random and mutated bytes to a service with login, for SECOND
 	@FUZZ_SECONDS=$(or $(SECONDS),300) $(BIN)/pytest -q -s --timeout 0 tests/system/test_byte_fuzz.py
 
 check: setup ## check format, lint, security and types, and run the fast tests: under a minute
-	@$(BIN)/ruff format --check src schemas tests deploy examples
-	@$(BIN)/ruff check src schemas tests deploy examples
-	@$(BIN)/bandit -q -c pyproject.toml -r src/api src/ledger src/projections src/http_client
-	@$(BIN)/mypy
-	@# Each worker imports all tests that it may run: three of them, without the system tests and what only these need.
-	@$(BIN)/pytest -n 3 -m "not system" --ignore tests/system -p no:schemathesis -p no:faker -p no:anyio
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target static fast
 
-test: setup ## run everything: checks, and all tests on real processes and real servers
+static: setup
 	@$(BIN)/ruff format --check src schemas tests deploy examples
 	@$(BIN)/ruff check src schemas tests deploy examples
-	@$(BIN)/bandit -q -c pyproject.toml -r src/api src/ledger src/projections src/http_client
 	@$(BIN)/mypy
+
+fast: setup
+	@# Each worker imports all tests that it may run: two of them, without the system tests and what only these need.
+	@$(BIN)/pytest -n 2 -m "not system" --ignore tests/system -p no:schemathesis -p no:faker -p no:anyio
+
+test: setup static ## run everything: checks, and all tests on real processes and real servers
 	@$(PYTHON) -m deploy.local install
 	@# In the order of the folders: tests that wait for servers begin early, and short ones fill the end.
 	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --hypothesis-profile=deep

@@ -17,6 +17,7 @@ NAMES = (
     "batches",
     "spread",
     "cost",
+    "library",
     "login",
     "feeds",
     "games",

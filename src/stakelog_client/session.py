@@ -103,13 +103,13 @@ class Session:
         self._streams: httpx.AsyncClient | None = None
         self._closed = False
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-        # Each request has a deadline of its own: see `_once`.
+        self._connections = transport or httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
+        # For logins. Each request has a deadline of its own: see `_once`.
         self._http = httpx.AsyncClient(
             base_url=url,
-            limits=limits,
             timeout=None,  # noqa: S113
             trust_env=False,
-            transport=transport,
+            transport=self._connections,
         )
 
     async def close(self) -> None:
@@ -195,18 +195,29 @@ class Session:
     async def _once(
         self, method: str, path: str, body: bytes | None, deadline_s: float, token: str | None
     ) -> httpx.Response:
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
+        headers = {"Accept-Encoding": "gzip"} if body is None else {"Content-Type": "application/json"}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
         try:
             async with asyncio.timeout(_left_s(deadline_s)):
-                return await self._http.request(method, path, content=body, headers=headers)
+                return await self._exchanged(httpx.Request(method, self._url + path, content=body, headers=headers))
         except TimeoutError:
             raise Ambiguous("no response within the deadline") from None
         except httpx.ConnectError as error:
             raise Ambiguous(f"no connection: {error}", code=NOT_SENT) from error
         except httpx.HTTPError as error:
             raise Ambiguous(f"the connection broke: {type(error).__name__} {error}") from error
+
+    async def _exchanged(self, request: httpx.Request) -> httpx.Response:
+        """Directly on the connections: what `httpx.AsyncClient` adds, such as cookies and redirects, costs a quarter
+        of a request's processor time."""
+        response = await self._connections.handle_async_request(request)
+        try:
+            await response.aread()
+        except BaseException:
+            await response.aclose()
+            raise
+        return response
 
     async def _access_token(self, deadline_s: float, refused: str | None) -> str | None:
         """The current token; None without login. One task renews it, the others wait. `refused`: a token that the

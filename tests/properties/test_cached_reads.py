@@ -13,6 +13,7 @@ from typing import Final
 import pytest
 from redis import Redis as RedisClientOfTests
 
+from cases import first
 from conformance.memory_cache import MemoryCache
 from ledger.core.wallet import DAY_US
 from projections.caching.cached_reads import CachedReads
@@ -225,7 +226,7 @@ async def play(scene: Scene) -> None:
     await scene.close()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", first(1, range(3)))
 async def test_reads_through_a_cache_in_memory_are_what_the_events_say(seed: int, tmp_path: Path) -> None:
     cache = FailingCache(trust_s=LONG_S)
     scene = Scene(await play_scenario(seed), tmp_path / "read-model.sqlite3", cache, Random(seed))

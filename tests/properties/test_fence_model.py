@@ -65,6 +65,7 @@ def with_all_rules(request: pytest.FixtureRequest) -> list[Outcome]:
     return [Simulation(seed).run() for seed in range(request.param)]
 
 
+@pytest.mark.system
 def test_with_all_rules_no_run_has_a_violation(
     with_all_rules: list[Outcome],
 ) -> None:
@@ -87,12 +88,14 @@ def test_with_all_rules_no_run_has_a_violation(
         "balance",
     ],
 )
+@pytest.mark.system
 def test_the_runs_cover_the_intended_cases(with_all_rules: list[Outcome], what: str) -> None:
     happened: Counter[str] = sum((outcome.happened for outcome in with_all_rules), Counter())
     assert happened[what] > len(with_all_rules), f"{what}: less often than once in a run"
 
 
 @pytest.mark.parametrize("removal", REMOVALS, ids=lambda removal: f"{removal.rule}, {removal.naive_reading.name}")
+@pytest.mark.system
 def test_without_one_rule_an_invariant_breaks(removal: Removal) -> None:
     rules = Rules().without(removal.rule)
     missing = set(removal.breaks)

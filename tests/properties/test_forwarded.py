@@ -31,6 +31,7 @@ def assert_no_contradiction(first: int, seeds: int, happens: tuple[str, ...]) ->
 
 
 @pytest.mark.parametrize("first", range(0, 20, 10))
+@pytest.mark.system
 def test_no_response_of_any_node_contradicts_the_log(first: int) -> None:
     assert_no_contradiction(first, 10, OFTEN)
 

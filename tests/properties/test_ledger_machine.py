@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from cases import first
 from ledger.core.record import Head
 from ledger.core.state_values import Value
 from ledger.errors import LedgerError, LogUnavailable, OutcomeUnknown, StaleHead
@@ -625,7 +626,7 @@ def _do(machine: MemoryMachine, way: str, posts: list[Post], chance: random.Rand
             machine.retries_commands_without_a_final_response(steps, together=maybe)
 
 
-@pytest.mark.parametrize("tenth", range(10))
+@pytest.mark.parametrize("tenth", first(3, range(10)))
 def test_days_by_plain_chance_over_memory(tenth: int) -> None:
     """Hypothesis shrinks a failure, but prefers small and repeated choices; random days get further."""
     days = max(settings().max_examples // 16, 1)

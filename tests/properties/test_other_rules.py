@@ -9,6 +9,7 @@ from random import Random
 from typing import Any, Final
 
 import msgspec
+import pytest
 
 from ledger.core.consequences import OWN
 from ledger.core.events import DATA_OF
@@ -36,6 +37,7 @@ def compared(log: Lists, money: Any, from_us: int = 0, to_us: int = NEVER_US) ->
     return what_if(log, book_of(rules.games, kept.tables, rules.money, kept.money_kept), ASSETS, from_us, to_us)
 
 
+@pytest.mark.system
 def test_equal_rules_make_no_difference_to_any_user_in_any_window() -> None:
     """Also where nodes crashed, appends failed and clocks went back."""
     month = Month(1)

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any, Final
 
 import msgspec
+import pytest
 
 from ledger.core.games.periods import SECOND_US, name_of
 from ledger.core.games.rules import BUILT_IN
@@ -64,6 +65,7 @@ async def test_every_period_and_list_of_periods_equals_the_reference_model(seed:
 
 
 @seeds(760, 2)
+@pytest.mark.system
 async def test_the_house_view_equals_the_reference_model(seed: int, open_both: OpenBoth) -> None:
     scenario = await play_games(seed, rounds=20)
     chance = Random(seed)

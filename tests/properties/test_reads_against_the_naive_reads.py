@@ -206,6 +206,7 @@ def without_now(expected: Doc | NotFound, name: str, params: Mapping[str, Any]) 
 
 
 @seeds(0, 4)
+@pytest.mark.system
 async def test_every_read_equals_the_reference_model(seed: int, open_both: OpenBoth) -> None:
     scenario = await play_scenario(seed)
     chance = Random(seed)

@@ -53,11 +53,13 @@ def events() -> Iterator[Any]:
 # --- what is in them -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.system
 def test_a_seed_always_makes_the_same_scenario() -> None:
     assert make_scenario(5) == scenario(5)
     assert make_scenario(6) != scenario(5)
 
 
+@pytest.mark.system
 def test_its_records_are_those_of_all_partitions_by_time_and_all_are_events() -> None:
     for seed in SEEDS:
         records = scenario(seed).records
@@ -75,6 +77,7 @@ def test_it_has_the_requested_length_and_number_of_partitions() -> None:
     assert sum(bool(records) for records in many.partitions) >= 3
 
 
+@pytest.mark.system
 def test_every_type_of_event_happens() -> None:
     # A log that one process writes alone is never opened by its writer.
     assert {event["type"] for event in events()} == set(DATA_OF) - {"writer_opened"}
@@ -174,6 +177,7 @@ def test_the_balance_at_a_time_is_that_of_the_wallet_then(seed: int) -> None:
                 }
 
 
+@pytest.mark.system
 def test_every_document_survives_encoding_as_json() -> None:
     reads = reads_of(2)
     asked = [*every_queue(reads), *(read for user_id in USERS for read in every_read(reads, user_id))]

@@ -125,6 +125,7 @@ async def test_a_login_of_another_media_type_is_415(world: World) -> None:
     assert answer.status == 415
 
 
+@pytest.mark.system
 async def test_strangers_who_wait_for_the_database_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     first = (await world.post("/v1/auth/token", {"client_id": "meera", "client_secret": SECRET})).json()
     pair = {"refresh_token": first["refresh_token"]}

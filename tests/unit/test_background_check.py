@@ -321,6 +321,7 @@ async def go_round(check: BackgroundCheck) -> None:
     await check.next_partition()
 
 
+@pytest.mark.system
 async def test_a_repaired_row_clears_the_stored_difference(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     check = desk.check()
     partition, row, fields = first_row(desk, "wallet")
@@ -381,6 +382,7 @@ async def test_for_rows_of_older_folds_only_the_digests_are_checked(
     assert {(one.owner, one.table, one.field) for one in kept} == {(EVERY_USER, "asset", "digest")}
 
 
+@pytest.mark.system
 async def test_a_generation_that_is_dropped_during_the_check_is_no_error(desk: Desk) -> None:
     store, old = desk.model.store, desk.model.generation
     made = await store.make_generation(folds.VERSION, PARTITIONS, live=False)
@@ -439,6 +441,7 @@ async def test_the_number_of_stored_differences_is_bounded(desk: Desk) -> None:
 # --- while events arrive --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.system
 async def test_rows_that_change_during_the_check_are_no_difference(
     folded: Path, tmp_path: Path, scenario: list[list[bytes]]
 ) -> None:
@@ -543,6 +546,7 @@ def names_in(folder: Path) -> list[str]:
 # --- quarantine -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.system
 async def test_quarantined_events_are_no_difference(
     folded: Path, tmp_path: Path, scenario: list[list[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

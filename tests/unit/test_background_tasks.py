@@ -87,6 +87,7 @@ def test_only_the_supervisor_creates_tasks() -> None:
     assert creating == {SUPERVISOR, *ELSEWHERE}
 
 
+@pytest.mark.system
 def test_the_list_names_every_task() -> None:
     found: dict[str, set[str]] = {function: set() for function in TASKS}
     for module, call, function in calls():

@@ -135,6 +135,7 @@ async def test_a_bet_is_seen_once_its_partition_is_folded(api: InMemoryApi) -> N
     assert listed(await read(api, "asset=INR"))[-2] == (NEXT, 2, 2, [(1, 2, 50, 60)])
 
 
+@pytest.mark.system
 async def test_sums_of_many_wallets_are_exact_beyond_64_bits(api: InMemoryApi, tmp_path: Path) -> None:
     """With the largest low half of a sum in each of so many rows that SQLite cannot add these up."""
     many, opened_us = 32_770, NEXT + 4 * DAY_US

@@ -207,6 +207,7 @@ async def crash_at_append(number: int, *, lands: bool) -> bool:
 
 
 @pytest.mark.parametrize("lands", [True, False])
+@pytest.mark.system
 async def test_a_crash_at_every_append_pays_every_commission_once(lands: bool) -> None:
     number = 0
     while await crash_at_append(number, lands=lands):

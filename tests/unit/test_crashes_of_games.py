@@ -106,6 +106,7 @@ async def _claim(world: World, *, saves: bool) -> None:
 
 
 @pytest.mark.parametrize("lands", [True, False])
+@pytest.mark.system
 async def test_a_crash_at_every_append_grants_a_code_once_and_counts_each_member_once(lands: bool) -> None:
     number = 0
     while await claim_and_die_at(number, lands=lands):

@@ -211,6 +211,7 @@ def _no_shape(kind: str, document: Doc) -> Doc:
         (_no_shape, "does not have the contract's shape"),
     ],
 )
+@pytest.mark.system
 def test_a_wrong_read_is_found_during_the_day(lie: Callable[[str, Doc], Doc], said: str) -> None:
     findings = ReadDay(DAY, lie=lie).apps.findings
     assert any(said in line for line in findings), findings[:3]

@@ -163,12 +163,14 @@ def played() -> Played:
 
 @pytest.mark.parametrize("rules", [NO_FLOWS, FLOWS], ids=["no money flows", "money flows"])
 @pytest.mark.parametrize("seed", [2, 3])
+@pytest.mark.system
 def test_the_books_agree_with_a_naive_ledger_after_any_day(seed: int, rules: Mapping[str, Any]) -> None:
     played = Played(Day(users=60, commands=700, seed=seed, servers=3, periods=6, tag="t-", campaigns=False), rules)
     assert played.books.surprises == []
     assert played.differences() == []
 
 
+@pytest.mark.system
 def test_a_day_by_the_rules_of_a_house_has_its_bonuses_and_its_refusals() -> None:
     played = Played(SMALL, FLOWS)
     assert played.books.surprises == []
@@ -186,10 +188,12 @@ def test_a_day_by_the_rules_of_a_house_has_its_bonuses_and_its_refusals() -> Non
     assert any(planned.command["asset"] == "INR" for planned in withdrawals)
 
 
+@pytest.mark.system
 def test_each_response_of_a_day_is_one_that_the_traffic_expects(played: Played) -> None:
     assert played.books.surprises == []
 
 
+@pytest.mark.system
 def test_a_day_has_about_the_requested_number_of_commands(played: Played) -> None:
     assert sum(wave.size() for wave in played.waves) == pytest.approx(SMALL.commands, rel=0.15)
 

@@ -92,6 +92,7 @@ def test_the_set_is_three_brokers_a_database_redis_three_nodes_two_workers_and_a
 
 
 @pytest.mark.parametrize("files", SETS)
+@pytest.mark.system
 def test_whatever_a_service_waits_for_or_mounts_is_there_and_tells_whether_it_is_well(files: tuple[str, ...]) -> None:
     volumes = compose(*files)["volumes"]
     for name, service in services(files).items():

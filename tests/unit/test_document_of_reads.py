@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import pytest
 from jsonschema import Draft202012Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
@@ -170,6 +171,7 @@ async def test_every_response_matches_the_document(tmp_path: Path) -> None:
         assert seen >= {200, 400} | ({404} if operation not in OF_ALL_USERS else set()), (operation, seen)
 
 
+@pytest.mark.system
 async def test_a_response_with_one_change_does_not_match_the_document(tmp_path: Path) -> None:
     async with InMemoryApi(tmp_path) as api_client:
         await api_client.world.given(*SCENARIO)

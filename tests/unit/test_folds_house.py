@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Final
 
 import pytest
 
+from cases import first
 from ledger.core.games.periods import name_of
 from ledger.core.games.rules import BUILT_IN, RuleBook, book_of, read_rules
 from ledger.core.money import AMOUNT_MAX
@@ -105,6 +107,7 @@ def test_a_bonus_that_expires_is_taken_back() -> None:
     assert of_no_game(scene) == {HOUR: {"bonuses": 30}, HOUR + 2: {"bonuses": -30}}
 
 
+@pytest.mark.system
 def test_sums_beyond_64_bits_are_exact() -> None:
     scene = Scene.with_cash(AMOUNT_MAX, *(f"u{number}" for number in range(1_100)))
     for number in range(1_100):
@@ -113,13 +116,18 @@ def test_sums_beyond_64_bits_are_exact() -> None:
     assert wingo(scene)["expected"] == 1_100 * average_payouts("wingo", "big", AMOUNT_MAX)
 
 
+NOT_5D: Final = sum(len(legs(rules)) for rules in ("wingo", "trx_wix", "k3"))
+"""5D has 100,000 results."""
+
+
 def some_legs() -> Iterator[tuple[str, str]]:
     for rules in ("wingo", "trx_wix", "k3"):
         yield from ((rules, leg) for leg in legs(rules))
-    yield from (("5d", leg) for leg in ("A:7", "C:big", "E:odd", "sum:big", "sum:small", "sum:odd"))
+    for leg in ("A:7", "C:big", "E:odd", "sum:big", "sum:small", "sum:odd"):
+        yield "5d", leg
 
 
-@pytest.mark.parametrize(("rules", "leg"), list(some_legs()))
+@pytest.mark.parametrize(("rules", "leg"), first(NOT_5D, some_legs()))
 def test_the_expectation_of_every_leg_is_the_sum_over_every_result(rules: str, leg: str) -> None:
     stake = 9_999
     period = name_of(NOON)

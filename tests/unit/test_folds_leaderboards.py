@@ -3,6 +3,7 @@
 from collections import Counter
 from datetime import date, timedelta
 
+import pytest
 from msgspec.structs import astuple
 
 from ledger.core.money import AMOUNT_MAX
@@ -50,6 +51,7 @@ def test_a_cancelled_bet_counts_nowhere_also_where_its_day_is_over() -> None:
     assert standings(scene) == {TODAY: (5, 0, 0)}
 
 
+@pytest.mark.system
 def test_a_day_of_more_than_a_thousand_largest_stakes_is_exact() -> None:
     scene = Scene.with_cash(AMOUNT_MAX)
     for number in range(1_100):

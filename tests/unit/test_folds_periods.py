@@ -1,5 +1,7 @@
 """The fold of periods: sums of the bets of each period, by asset and by selection, and the outcome."""
 
+import pytest
+
 from ledger.core.fields import Proof
 from ledger.core.games.periods import name_of
 from ledger.core.money import AMOUNT_MAX
@@ -99,6 +101,7 @@ def test_a_game_without_rules_has_no_periods() -> None:
     assert rows_of(scene, SelectionRow) == []
 
 
+@pytest.mark.system
 def test_sums_beyond_64_bits_are_exact() -> None:
     scene = Scene.with_cash(AMOUNT_MAX, *(f"u{number}" for number in range(1_100)))
     for number in range(1_100):

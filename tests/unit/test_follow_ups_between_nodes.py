@@ -163,6 +163,7 @@ class Scenario:
 
 @pytest.mark.parametrize("lands", [True, False])
 @pytest.mark.parametrize("dies", [ALICES, BOBS])
+@pytest.mark.system
 async def test_follow_ups_take_effect_once_although_a_node_dies_at_any_append(dies: str, lands: bool) -> None:
     deaths = 0
     for dies_at in range(1, 20):

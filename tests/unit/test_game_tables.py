@@ -165,6 +165,7 @@ def test_defect_k3_no_pair_without_its_number_can_be_bet() -> None:
     assert legs_of("k3", "two") is None
 
 
+@pytest.mark.system
 def test_defect_5d_a_big_sum_begins_at_23() -> None:
     assert KINDS["5d"].wins("sum:big", "99400") is None  # 22
     assert KINDS["5d"].wins("sum:small", "99400") == "sum_small"

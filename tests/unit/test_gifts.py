@@ -189,6 +189,7 @@ GIFT = 10_007
 USERS = [f"user-{number}" for number in range(CLAIMS)]
 
 
+@pytest.mark.system
 async def test_a_thousand_claims_of_a_hundred_shares_end_with_exactly_a_hundred_received() -> None:
     assert {partition_of(user_id, PARTITIONS) for user_id in USERS} == set(range(PARTITIONS))
     world = await World(PARTITIONS).start()

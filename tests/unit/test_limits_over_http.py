@@ -273,6 +273,7 @@ async def test_wrong_secrets_are_slowed_before_argon2_runs(world: World) -> None
         assert (await world.post("/v1/auth/token", right)).status == 200, "logins that succeed are not slowed"
 
 
+@pytest.mark.system
 async def test_each_reading_of_a_secret_in_http_basic_counts_and_a_right_one_gives_all_back(world: World) -> None:
     """A secret with a per cent sign may be sent as it is, or encoded as the RFC says."""
     await world.login.clients.add("percent", AUDITOR, secret="a%2Fsecret")  # noqa: S106

@@ -103,6 +103,7 @@ async def rest(api_client: InMemoryApi, path: str, cursor: str | None) -> list[s
 
 
 @pytest.mark.parametrize("partitions", [1, 4, 300])
+@pytest.mark.system
 async def test_a_queue_has_what_was_pending_at_the_first_page_while_withdrawals_are_decided(
     tmp_path: Path, partitions: int
 ) -> None:

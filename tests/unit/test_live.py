@@ -182,6 +182,7 @@ async def test_nothing_comes_again_after_the_last_id(api: InMemoryApi) -> None:
     assert [one for one in await got(api, again) if one.name != "distribution"] == []
 
 
+@pytest.mark.system
 async def test_a_long_absence_is_made_up_in_the_order_of_the_log(
     api: InMemoryApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,6 +84,7 @@ async def test_due_timers_say_how_late_they_were(client: InMemoryApi) -> None:
     assert 1.9 < value(found, name, f"{name}_sum") < 2.1
 
 
+@pytest.mark.system
 async def test_a_busy_loop_is_measured() -> None:
     delay = LoopDelay()
     delay.start()

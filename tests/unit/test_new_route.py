@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
+import pytest
 from jsonschema import Draft202012Validator
 from msgspec import Meta, Struct
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -69,6 +70,7 @@ async def test_a_row_and_a_function_are_a_route(tmp_path: Path) -> None:
         assert 'route="/v1/greetings/{name}",status="404"' in metrics
 
 
+@pytest.mark.system
 def test_the_row_is_in_the_document() -> None:
     made = document((*ROUTES, ROW))
     OpenAPIV31SpecValidator(made).validate()

@@ -288,6 +288,7 @@ SCENARIO = (
 
 @pytest.mark.parametrize("saved_after", [None, 2, 5])
 @pytest.mark.parametrize("lands", [True, False])
+@pytest.mark.system
 async def test_follow_ups_take_effect_once_although_the_process_dies_at_any_append(
     lands: bool, saved_after: int | None
 ) -> None:
@@ -302,6 +303,7 @@ async def test_follow_ups_take_effect_once_although_the_process_dies_at_any_appe
     assert died >= 15, "the scenario has more appends than that"
 
 
+@pytest.mark.system
 async def test_follow_ups_take_effect_once_although_the_process_dies_many_times() -> None:
     chance = random.Random(17)
     for _ in range(40):

@@ -561,6 +561,7 @@ def live(day: list[Step]) -> Scene:
 
 
 @pytest.mark.parametrize("first", range(0, 150, 50))
+@pytest.mark.system
 def test_on_random_days_its_wallets_equal_the_writers(first: int) -> None:
     for seed in range(first, first + 50):
         scene = live(busy_day(seed))

@@ -30,7 +30,7 @@ _LEFT_OUT: Final = {
     "tests/unit/test_plain_english.py",
 }
 # A word right behind a quote or a slash is data: a user id of a test, or a name in a message between nodes.
-_WORD: Final = re.compile("|".join(rf"(?<![\"`/])\b(?:{words})\b" for words in INSTEAD), re.IGNORECASE)
+_WORD: Final = re.compile(rf"(?<![\"`/])\b(?:{'|'.join(INSTEAD)})\b", re.IGNORECASE)
 
 
 def texts() -> list[Path]:

@@ -125,6 +125,7 @@ def test_buckets_are_remembered_while_they_fill_and_forgotten_when_they_are_full
     assert len(buckets) == 2, "the key `other`, twice"
 
 
+@pytest.mark.system
 def test_the_number_of_keys_in_memory_is_bounded(clock_s: SteppedClock) -> None:
     buckets = Buckets(Policy("address", 1, 10), clock_s)
     for number in range(2 * KEYS_MAX + 10):

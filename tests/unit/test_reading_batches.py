@@ -114,6 +114,7 @@ FILLED = [
 
 
 @pytest.mark.parametrize(("body", "piece"), FILLED, ids=range(len(FILLED)))
+@pytest.mark.system
 def test_whatever_a_body_of_8_mb_contains_reading_it_makes_few_objects(body: bytes, piece: bytes) -> None:
     filled = body % (piece * (commands.BODY_MAX // len(piece) - 10_000 // len(piece) - 100))
     tracemalloc.start()

@@ -118,6 +118,7 @@ def test_the_program_checks_a_receipt_offline(given: tuple[dict[str, Any], bytes
     assert CliRunner().invoke(verify, ["--receipt", str(file)]).exit_code == 2
 
 
+@pytest.mark.system
 def test_forty_lines_in_another_language_check_a_receipt(given: tuple[dict[str, Any], bytes], tmp_path: Path) -> None:
     node = find("node")
     if node is None:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from api.cli.audit.folder_reads import FolderReads
+from cases import first
 from ledger.core.games.rules import BUILT_IN
 from ledger.core.games.tables import canonical
 from ledger.operations.verifying.pay_tables import PayTables, average_payout
@@ -154,13 +156,18 @@ def test_an_edge_of_an_unknown_pay_table_is_counted_and_the_rest_is_compared(pla
     assert {one.field.rsplit(": ")[-1] for one in differences} == {"paid_out", "edge_ppm"}
 
 
+NOT_5D: Final = sum(len(legs(rules)) for rules in ("wingo", "trx_wix", "k3"))
+"""5D has 100,000 results."""
+
+
 def some_legs() -> Iterator[tuple[str, str]]:
     for rules in ("wingo", "trx_wix", "k3"):
         yield from ((rules, leg) for leg in legs(rules))
-    yield from (("5d", leg) for leg in ("A:7", "C:big", "E:odd", "sum:big", "sum:small", "sum:odd", "sum:even"))
+    for leg in ("A:7", "C:big", "E:odd", "sum:big", "sum:small", "sum:odd", "sum:even"):
+        yield "5d", leg
 
 
-@pytest.mark.parametrize(("rules", "leg"), list(some_legs()))
+@pytest.mark.parametrize(("rules", "leg"), first(NOT_5D, some_legs()))
 def test_the_auditors_average_is_the_sum_over_every_result(rules: str, leg: str) -> None:
     table = PayTables(TABLES).table_of(BUILT_IN.games[f"{rules}_1m"].digest)
     assert table is not None

@@ -53,6 +53,7 @@ def check_equal(store: SqliteStateStore, partition: int, expected: dict[str, Val
     assert lines == [text for key, value in everything for text in (key, str(value))]
 
 
+@pytest.mark.system
 def test_runs_that_are_merged_show_what_was_saved_last(path: Path) -> None:
     chance = random.Random(41)
     store = SqliteStateStore(path)
@@ -145,6 +146,7 @@ def test_a_replaced_state_gets_nothing_of_a_merge_that_was_given_up(path: Path) 
     store.close()
 
 
+@pytest.mark.system
 def test_a_merge_that_does_not_fit_leaves_the_space_to_the_saves(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

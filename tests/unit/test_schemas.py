@@ -65,6 +65,7 @@ def test_what_is_committed_elsewhere_is_what_the_code_makes() -> None:
         assert ELSEWHERE[name].read_bytes() == content, f"{name} is not what the code makes now: run `make schemas`"
 
 
+@pytest.mark.system
 def test_it_is_the_same_each_time(generated: dict[str, bytes]) -> None:
     assert files() == generated
 
@@ -88,6 +89,7 @@ def test_every_event_type_has_its_strict_schema(data: Any) -> None:
     assert schema["required"] == list(schema["properties"])
 
 
+@pytest.mark.system
 def test_every_record_of_the_scenario_is_what_its_schema_says_and_every_type_is_in_it() -> None:
     validators = {
         data.type: Draft202012Validator(
@@ -124,6 +126,7 @@ def spoiled(record: Any) -> list[Any]:
     return copies
 
 
+@pytest.mark.system
 def test_a_record_that_is_wrong_in_one_thing_is_not_what_its_schema_says() -> None:
     for text in scenario_records():
         record = json.loads(text)
@@ -447,6 +450,7 @@ def test_the_document_is_ready_for_login() -> None:
             assert set(route.roles) <= set(ROLES), route.path
 
 
+@pytest.mark.system
 def test_openapi_spec_validator_accepts_the_document() -> None:
     OpenAPIV31SpecValidator(DOCUMENT).validate()
 

@@ -152,6 +152,7 @@ def stakelog(*arguments: str, **settings: str) -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.system
 def test_never_create_refuses_a_folder_without_a_ledger_and_makes_nothing(tmp_path: Path) -> None:
     done = stakelog("serve", AUTH="off", CREATE="never", DATA=str(tmp_path / "mistyped"))
     assert done.returncode == 2
@@ -180,6 +181,7 @@ def test_seals_are_copied_to_a_folder_that_exists_or_to_a_url(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("more", [{"MASTER_KEY": "wrong"}, {"IDENTITY": "mysql://u:p@127.0.0.1:1/d"}])
+@pytest.mark.system
 def test_a_first_start_that_fails_by_the_keys_leaves_no_ledger(tmp_path: Path, more: dict[str, str]) -> None:
     data = str(tmp_path / "data")
     assert stakelog("serve", DATA=data, **more).returncode in (1, 2)

@@ -99,6 +99,7 @@ async def test_one_result_settles_the_bets_of_every_partition() -> None:
     await world.stop()
 
 
+@pytest.mark.system
 async def test_a_settlement_takes_many_rounds_and_commands_go_on_between_them() -> None:
     bets = 2 * SETTLEMENTS_PER_ROUND
     world = await bets_placed(bets)

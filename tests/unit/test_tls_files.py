@@ -69,6 +69,7 @@ def test_files_that_cannot_be_used_are_refused_with_the_reason(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.system
 def test_serve_with_such_files_is_wrong_use_and_opens_nothing(tmp_path: Path) -> None:
     the_key_of_another(tmp_path)
     files, data = certificates.files_in(tmp_path), tmp_path / "data"

@@ -98,6 +98,7 @@ async def test_a_feed_has_it_from_the_settlement_on(api: InMemoryApi) -> None:
     assert [amounts(bet) for bet in bets] == [("open", None, 0), ("won", STAKE, UNPAID)]
 
 
+@pytest.mark.system
 async def test_the_oracle_has_the_same_bets(api: InMemoryApi) -> None:
     await play(api.world)
     oracle = WalletOracle("u1")

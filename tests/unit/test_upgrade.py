@@ -244,6 +244,7 @@ def in_a_child(work: Callable[[], int]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+@pytest.mark.system
 def test_an_upgrade_that_is_killed_at_any_step_leaves_a_log_and_is_continued(
     original: Path, tmp_path: Path, records: list[Stored]
 ) -> None:

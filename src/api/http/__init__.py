@@ -6,7 +6,7 @@
 ``service``          what handlers use
 ``gate``             who sends a request, and whether they may
 ``limiter``          rate limits and signed requests
-``requests``         requests and responses on ASGI; ``request_id``: the id of each
+``requests``         requests and responses on ASGI; ``request_id``: the id of each; ``asgi``: the types
 ``parameters``       reads paths and queries into Structs
 ``commands``         reads the bodies of commands
 ``bodies``           the bodies of responses; ``identity_bodies``: of logins and clients

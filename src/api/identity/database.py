@@ -177,7 +177,7 @@ def _tighten(path: Path) -> None:
 
 
 def _made(url: URL, connect: dict[str, Any], **options: Any) -> AsyncEngine:
-    from sqlalchemy.ext.asyncio import create_async_engine  # it imports the ORM: only who needs the database pays
+    from sqlalchemy.ext.asyncio import create_async_engine  # it imports the ORM, which takes long
 
     return create_async_engine(
         url, connect_args=connect, pool_size=CONNECTIONS, max_overflow=0, hide_parameters=True, **options

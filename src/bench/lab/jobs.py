@@ -32,6 +32,17 @@ class Bets(Struct, frozen=True, kw_only=True, tag=True):
     per_s_max: int | None = None
 
 
+class LibraryBets(Struct, frozen=True, kw_only=True, tag=True):
+    """See `library.post_bets`."""
+
+    port: int
+    tasks: int
+    limit_s: float
+    tag: str
+    seed: int = 0
+    plain: bool = False
+
+
 class OpenWallets(Struct, frozen=True, kw_only=True, tag=True):
     """See `generator.open_wallets`."""
 
@@ -214,7 +225,9 @@ class Failed(Struct, frozen=True, tag=True):
     why: str
 
 
-Load = Bets | OpenWallets | FillPlayers | FillLong | WalletReads | ReadEach | MixedReads | LeaderboardReads
+Load = (
+    Bets | LibraryBets | OpenWallets | FillPlayers | FillLong | WalletReads | ReadEach | MixedReads | LeaderboardReads
+)
 Followed = HistoryPages | Visible | Distribution | Feeds | CatchUp
 Alone = Commits | CommandLoop | BareSends | Grow | BareLoop | Verification | Folding
 Job = Load | Followed | Arrivals | Alone
@@ -226,6 +239,7 @@ def run(job: Job) -> Done:
     match job:
         case (
             Bets()
+            | LibraryBets()
             | OpenWallets()
             | FillPlayers()
             | FillLong()
@@ -269,6 +283,12 @@ def _load(job: Load) -> Slice:
                 seed=job.seed,
                 token=job.token,
                 per_s_max=job.per_s_max,
+            )
+        case LibraryBets():
+            from bench.load import library
+
+            return library.post_bets(
+                job.port, tasks=job.tasks, limit_s=job.limit_s, tag=job.tag, seed=job.seed, plain=job.plain
             )
         case OpenWallets():
             return load.open_wallets(job.port, first=job.first, end=job.end, with_bet=job.with_bet, token=job.token)

@@ -3,8 +3,8 @@
 They share three logs, so that a run stays within minutes:
 
 1. *the busy log*: 10,000 funded wallets, which takes all the load (`singles`, `commit`, `batches`, `spread`,
-   `cost`, `sustained`, and `login` beside a service with login); `grown` compares it with a log that was written
-   without a service;
+   `cost`, `library`, `sustained`, and `login` beside a service with login); `grown` compares it with a log that was
+   written without a service;
 2. *the read log*: 10,000 wallets, some with a long history (`reads`, `history`, `visible`, `lag`);
 3. *the wide log*: ``Plan.wallets`` wallets with one bet each, whose size does not depend on how fast the machine is
    (`memory`, `startup`, `leaderboard`, `rebuild`, `fold`, `verify`).
@@ -32,6 +32,8 @@ from bench.measures.feeds import feeds
 from bench.measures.games import LOADS as GAMES_LOADS
 from bench.measures.games import games
 from bench.measures.grown import grown, sustained
+from bench.measures.library import TASKS as LIBRARY_TASKS
+from bench.measures.library import library
 from bench.measures.login import LOADS as LOGIN_LOADS
 from bench.measures.login import login
 from bench.measures.settlement import settlement
@@ -290,6 +292,7 @@ MEASURES: dict[str, Callable[[Lab], list[Row]]] = {
     "batches": batches,
     "spread": spread,
     "cost": cost,
+    "library": library,
     "login": login,
     "feeds": feeds,
     "games": games,
@@ -315,6 +318,7 @@ def steps(plan: Plan, names: Sequence[str]) -> int:
         "batches": len(BATCH_SIZES) * len(BATCH_CONNECTIONS) * plan.pairs,
         "spread": 2 * plan.pairs * len(SPREADS),
         "cost": 2 * plan.pairs * len(LOADS),
+        "library": 2 * plan.pairs * len(LIBRARY_TASKS),
         "login": 2 * plan.pairs * len(LOGIN_LOADS),
         "feeds": 2 * plan.few_pairs,
         "games": 2 * plan.pairs * len(GAMES_LOADS),
