@@ -230,7 +230,7 @@ def test_inside_the_api_arrows_go_down_the_layers_only() -> None:
 
 LAYERS_OF_THE_LEDGER = (
     {"core"},
-    {"errors", "files", "histogram", "pacing", "process_metrics", "tracing"},
+    {"errors", "files", "histogram", "pacing", "process_metrics", "process_settings", "tracing"},
     {"ports", "cluster_ports", "background"},
     {"writer"},
     {"node", "snapshots", "operations"},

@@ -462,7 +462,7 @@ async def _declared(log: "SqliteEventLog | KafkaEventLog", settings: Settings) -
     started one closes it itself."""
     try:
         rules = book_of(settings.games, money=settings.money)
-        await log.declare(settings.assets, rules.tables, rules.money_kept)
+        await log.declare(settings.assets, rules.tables, rules.money_kept, rules.names)
         yield log
     finally:
         await log.close()
@@ -470,7 +470,7 @@ async def _declared(log: "SqliteEventLog | KafkaEventLog", settings: Settings) -
 
 async def _rules(log: EventLog, settings: Settings) -> RuleBook:
     """The rules of the settings, and those that the log has kept."""
-    return book_of(settings.games, await log.tables(), settings.money, await log.money_rules())
+    return book_of(settings.games, await log.tables(), settings.money, await log.money_rules(), await log.games())
 
 
 def _file_name(address: str) -> str:
