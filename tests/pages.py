@@ -13,11 +13,12 @@ ROOT: Final = Path(__file__).parents[1]
 
 TESTED_BY: Final = {
     "README.md": "tests/system/test_readme.py",
-    "CONTRIBUTING.md": "tests/unit/test_new_route.py",  # and unit/test_toy_read_model.py: they add the same
+    "CONTRIBUTING.md": "tests/unit/test_new_route.py",  # test_toy_read_model.py and test_new_game.py
     "docs/money-flows.md": "tests/system/test_money_flows_page.py",
     "docs/production.md": "tests/system/test_production_page.py",
     "docs/import.md": "tests/system/test_import_program.py",
     "docs/what-if.md": "tests/unit/test_what_if.py",
+    "docs/webhooks.md": "tests/system/test_webhooks.py",
     "docs/signed-requests.md": "tests/unit/test_signed_requests.py",
     "src/stakelog_client/README.md": "tests/system/test_client_library.py",
 }

@@ -426,6 +426,35 @@ ROWS: Final = (
         ),
     ),
     Row(
+        "Webhooks",
+        "with a master key",
+        (
+            Panel(
+                "Events sent",
+                "ops",
+                "Events a second that were taken, attempts that failed, and events that were given up. Alert: any "
+                "event given up.",
+                (
+                    (f"sum(rate(stakelog_webhook_delivered_total{_RATE}))", "taken"),
+                    (f"sum(rate(stakelog_webhook_failed_total{_RATE}))", "failed"),
+                    (f"sum(rate(stakelog_webhook_dead_letters_total{_RATE}))", "given up"),
+                ),
+            ),
+            Panel(
+                "Lag of webhooks",
+                "s",
+                "Age of the oldest event that a webhook has not got. Alert: over half an hour.",
+                (("max by (instance) (stakelog_webhook_lag_seconds)", "{{instance}}"),),
+            ),
+            Panel(
+                "Number of webhooks",
+                "short",
+                "Enabled webhooks to which each process sends.",
+                (("max by (instance) (stakelog_webhooks)", "{{instance}}"),),
+            ),
+        ),
+    ),
+    Row(
         "Workers",
         "many nodes",
         (

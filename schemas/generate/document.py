@@ -172,10 +172,52 @@ def _login() -> dict[str, Any]:
                 }
             ]
         },
+        **_webhooks(),
         "client.new": narrowed,
         "client": {**narrowed, "client_secret": secret},
         "rotate": {"grace_s": 3_600},
         "client.rotated": {"client_id": "game-server-1", "client_secret": secret},
+    }
+
+
+def _webhooks() -> dict[str, Any]:
+    webhook_id = "wh_5f0c1b2a39d8e764"
+    change = {
+        "url": "https://shop.example/hooks/stakelog",
+        "types": ["deposited", "withdrawal_approved"],
+        "give_up_s": 86_400,
+        "enabled": True,
+    }
+    webhook = {"webhook_id": webhook_id, **change, "created_at_us": 1_795_438_800_000_000}
+    secret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDGB1j+5AGgzs="  # noqa: S105
+    return {
+        "webhooks": {
+            "items": [{**webhook, "waiting": 2, "dead_letters": 1, "cursors": ["0:17", "1:0", "2:5", "3:41"]}]
+        },
+        "webhook.new": {**change, "from_start": False},
+        "webhook.added": {**webhook, "secret": secret},
+        "webhook.change": {**change, "enabled": False},
+        "webhook": {**webhook, "enabled": False},
+        "webhook.rotate": {"grace_s": 86_400},
+        "webhook.rotated": {"webhook_id": webhook_id, "secret": secret},
+        "webhook.replay": {"positions": ["0:1", "3:42"]},
+        "dead_letters": {
+            "items": [
+                {
+                    "position": "3:42",
+                    "user_id": "player-15",
+                    "type": "deposited",
+                    "time_us": 1_795_438_800_000_000,
+                    "attempts": 53,
+                    "first_attempt_at_us": 1_795_438_800_100_000,
+                    "given_up_at_us": 1_795_525_200_100_000,
+                    "error": "status 500",
+                }
+            ],
+            "next_cursor": None,
+        },
+        "dead_letters.replay": {"positions": ["3:42"]},
+        "dead_letters.revived": {"revived": 1},
     }
 
 

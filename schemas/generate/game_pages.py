@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Iterable
 from fractions import Fraction
-from itertools import product
 from typing import Final, NamedTuple
 
 from ledger.core.games.catalog import KINDS
 from ledger.core.games.payout import fee_of, pay_legs
 from ledger.core.games.periods import RESULT_AFTER_US, SECOND_US, issue_of, length_s_of_game, name_of, start_of
-from ledger.core.games.rules import BUILT_IN, BUILT_IN_LENGTHS
+from ledger.core.games.rules import BUILT_IN_LENGTHS
+from ledger.core.games.tables import PayTable
 
 
 class _Row(NamedTuple):
@@ -23,9 +23,7 @@ class _Row(NamedTuple):
 class _Page(NamedTuple):
     title: str
     about: str
-    result: str
     rows: tuple[_Row, ...]
-    selection: str
     drawn: str
 
 
@@ -77,27 +75,36 @@ The game server draws the result and posts it once with
 may keep the commitment in `metadata` of the event.
 """
 _PAGES: Final = {
-    "wingo": _Page("Wingo", "One digit from 0 to 9.", "7", _WINGO, "big+number:7+green", _OF_THE_SERVER),
-    "trx_wix": _Page(
-        "TrxWix", "Wingo, with the digit from a block of TRON.", "7", _WINGO, "big+number:7+green", _OF_TRX_WIX
-    ),
-    "k3": _Page("K3", "Three dice.", "135", _K3, "sum:9+odd+two:15", _OF_THE_SERVER),
-    "5d": _Page("5D", "Five digits, at the places A to E.", "01234", _5D, "B:1+sum:small", _OF_THE_SERVER),
+    "wingo": _Page("Wingo", "One digit from 0 to 9.", _WINGO, _OF_THE_SERVER),
+    "trx_wix": _Page("TrxWix", "Wingo, with the digit from a block of TRON.", _WINGO, _OF_TRX_WIX),
+    "k3": _Page("K3", "Three dice.", _K3, _OF_THE_SERVER),
+    "5d": _Page("5D", "Five digits, at the places A to E.", _5D, _OF_THE_SERVER),
 }
-GAME_PAGES: Final = tuple(f"{rules}.md" for rules in _PAGES)
-_RESULTS: Final = {"k3": ("123456", 3), "5d": ("0123456789", 5)}
+GAME_PAGES: Final = tuple(f"{rules}.md" for rules in KINDS)
 _STAKE: Final = 1_001
+_SHOWN: Final = 5
 _START: Final = "20261201T120000Z"
 
 
 def game_pages() -> dict[str, str]:
     """The name of each page → the page, as Markdown."""
-    assert _PAGES.keys() == KINDS.keys(), "each kind of game has a page"
-    return {f"{rules}.md": _page(rules, page) for rules, page in _PAGES.items()}
+    return {f"{rules}.md": _page(rules, _PAGES.get(rules) or _plain(rules)) for rules in KINDS}
+
+
+def _plain(rules: str) -> _Page:
+    """The page of a game without an entry in ``_PAGES``: one row for the legs that win alike."""
+    alike: dict[tuple[tuple[str, int], ...], list[str]] = {}
+    for leg in sorted(KINDS[rules].legs):
+        alike.setdefault(tuple(_won(rules, leg).items()), []).append(leg)
+    rows = (
+        _Row(" · ".join(f"`{leg}`" for leg in legs[:_SHOWN]) + " …" * (len(legs) > _SHOWN), "by its rules", legs[0])
+        for legs in alike.values()
+    )
+    return _Page(rules, f"Its rules: `{KINDS[rules].wins.__module__}`.", tuple(rows), _OF_THE_SERVER)
 
 
 def _page(rules: str, page: _Page) -> str:
-    table = BUILT_IN.games[f"{rules}_1m"].table
+    table = _table(rules)
     won = {row.leg: _won(rules, row.leg) for row in page.rows}
     named = set().union(*won.values())
     rows = "".join(_row(rules, row, won[row.leg]) for row in page.rows)
@@ -132,11 +139,11 @@ the stake.
 | legs | win on | odds | chance | return on the contract amount | return on the stake |
 | --- | --- | --- | --- | --- | --- |
 {rows}
-Example: {_example(rules, page)}
+Example: {_example(rules)}
 
 ## Result and proof
 
-A result is written as `"{page.result}"`. {page.drawn}
+A result is written as `"{KINDS[rules].example[1]}"`. {page.drawn}
 `GET /v1/events` has the bet, the result and the settlement, each chained to the record before it. The settlement has
 `legs`, `[[leg, stake, payout]]`, and names its result in `cause`. [`audit verify`](../audit.md) recomputes from
 the result and the pay table what each leg pays, with its own copy of the rules.
@@ -144,8 +151,7 @@ the result and the pay table what each leg pays, with its own copy of the rules.
 
 
 def _row(rules: str, row: _Row, won: Counter[str]) -> str:
-    table = BUILT_IN.games[f"{rules}_1m"].table
-    results = _count(rules)
+    table, results = _table(rules), KINDS[rules].results
     on_contract = Fraction(sum(number * table.odds[kind] for kind, number in won.items()), 100 * results)
     on_stake = on_contract * Fraction(10_000 - table.fee_bp, 10_000)
     odds = " · ".join(f"{table.odds[kind] / 100:g}" for kind in won)
@@ -155,19 +161,12 @@ def _row(rules: str, row: _Row, won: Counter[str]) -> str:
 
 def _won(rules: str, leg: str) -> Counter[str]:
     """The kinds of odds at which the leg wins, with the number of results, the most frequent first."""
-    wins = KINDS[rules].wins
-    found = Counter(won for result in _results(rules) if (won := wins(leg, result)) is not None)
-    return Counter(dict(found.most_common()))
+    return Counter(dict(Counter(KINDS[rules].wins_on(leg)).most_common()))
 
 
-def _results(rules: str) -> Iterable[str]:
-    symbols, length = _RESULTS.get(rules, ("0123456789", 1))
-    return map("".join, product(symbols, repeat=length))
-
-
-def _count(rules: str) -> int:
-    symbols, length = _RESULTS.get(rules, ("0123456789", 1))
-    return sum(1 for _ in product(symbols, repeat=length))
+def _table(rules: str) -> PayTable:
+    """The built-in table."""
+    return PayTable(rules=rules, odds=dict(KINDS[rules].odds))
 
 
 def _exact(share: Fraction) -> str:
@@ -179,13 +178,13 @@ def _exact(share: Fraction) -> str:
     return f"{percent.numerator:,}/{percent.denominator:,} % ≈ {float(percent):.4f} %"
 
 
-def _example(rules: str, page: _Page) -> str:
-    table = BUILT_IN.games[f"{rules}_1m"].table
-    legs = pay_legs(table, page.selection, _STAKE, page.result)
+def _example(rules: str) -> str:
+    table, (selection, result) = _table(rules), KINDS[rules].example
+    legs = pay_legs(table, selection, _STAKE, result)
     paid = ", ".join(f"`{leg}` {stake} → {payout}" for leg, stake, payout in legs)
     return (
-        f"a stake of {_STAKE:,} on `{page.selection}`, with a fee of {fee_of(table, _STAKE, len(legs))}, and the "
-        f"result {page.result}:\n{paid}; together {sum(leg.payout for leg in legs):,}."
+        f"a stake of {_STAKE:,} on `{selection}`, with a fee of {fee_of(table, _STAKE, len(legs))}, and the "
+        f"result {result}:\n{paid}; together {sum(leg.payout for leg in legs):,}."
     )
 
 

@@ -17,6 +17,7 @@
 ``tracing``     the spans of traced requests, as the ledger sees them
 ``files``       what all files of a ledger need of the disk
 ``histogram``   counts of values in buckets; ``process_metrics``: CPU and memory of the processes
+``process_settings``  the settings of the interpreter
 ``errors``      every way in which the outside can fail
 ==============  =====================================================================================================
 

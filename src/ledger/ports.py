@@ -4,7 +4,7 @@ Every error that a port raises is in ``ledger.errors``. Each adapter passes the 
 (``tests/conformance``).
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence, Set
 from typing import NamedTuple, Protocol
 
 from msgspec import Struct
@@ -109,6 +109,16 @@ class EventLog(Protocol):
         """The rules of money flows that are kept with the log, by their digests: all that a node has declared.
 
         Raises LogUnavailable, LogUnreadable."""
+        ...
+
+    async def games(self) -> Set[str]:
+        """The names of the games that are kept with the log: of every game that a node has declared.
+
+        Raises LogUnavailable, LogUnreadable."""
+        ...
+
+    async def keep_games(self, names: Set[str]) -> None:
+        """Keep these names too. Raises LogMisconfigured, LogUnavailable, LogUnreadable."""
         ...
 
     async def close(self) -> None:

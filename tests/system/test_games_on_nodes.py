@@ -321,3 +321,19 @@ async def test_bets_of_a_length_that_the_next_rules_file_lacks_are_settled_after
     await players.result(period, "wingo_4s")
     await players.result(new, "wingo_6s")
     await players.all_settled()
+    # A game without an open bet, and one that no rules file ever had, on each node.
+    over_s = time.time() - 60
+    for number, url in enumerate(cluster.urls):
+        over = period_of("wingo_5s", over_s - 5 * number)
+        assert await outcome_at(url, "wingo_5s", over) == 201
+        assert await outcome_at(url, "wingo_10s", "20261123T000000Z") == 422
+
+
+async def outcome_at(url: str, game: str, period: str) -> int:
+    """The status of a result that is posted to this node."""
+    command = {"type": "record_result", "command_id": f"r-{period}", "user_id": f"game:{game}"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{url}/v1/commands", json={**command, "period": period, "result": "7"}) as response,
+    ):
+        return response.status

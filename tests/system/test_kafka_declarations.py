@@ -57,6 +57,15 @@ async def test_every_pay_table_that_any_node_declared_is_kept_once(logs: Declare
     assert len(await raw_values(logs.kafka, logs.declarations, 0)) == 1 + len({**old, **new})
 
 
+async def test_the_name_of_every_game_that_any_node_declared_is_kept_once(logs: Declared) -> None:
+    for games in ({"wingo_2s", "k3_90s"}, {"wingo_7200s"}, {"k3_90s"}):
+        await (await logs.open()).declare({"INR": 2}, games=games)
+    log = await logs.open()
+    await log.keep_games({"5d_2s", "k3_90s"})
+    assert await log.games() == {"wingo_2s", "k3_90s", "wingo_7200s", "5d_2s"}
+    assert len(await raw_values(logs.kafka, logs.declarations, 0)) == 1 + 4
+
+
 async def test_all_rules_of_money_flows_that_any_node_declared_are_kept_once(logs: Declared) -> None:
     old, new = (
         book_of({}, money=read_rules(text, {"INR": 2}).money).money_kept

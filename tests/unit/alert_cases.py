@@ -107,6 +107,10 @@ CASES: Final[dict[str, Series]] = {
     "StakelogLoginsGuessed": counter(f'stakelog_rate_limited_total{{limit="login",{PODS}}}', 1, 10),
     "StakelogRateLimitsNotShared": gauge(f"stakelog_rate_limits_shared{{{PODS}}}", 1, 0),
     "StakelogRefreshTokenReused": counter(f"stakelog_reused_refresh_tokens_total{{{PODS}}}", 0, 1),
+    "StakelogWebhooksLate": {
+        **gauge(f"stakelog_webhook_lag_seconds{{{PODS}}}", 60, 3_600),
+        **counter(f"stakelog_webhook_dead_letters_total{{{PODS}}}", 0, 1),
+    },
 }
 
 

@@ -18,6 +18,7 @@ PROGRAMS_OF_THEIR_OWN: Final = ("bench", "demo")
 
 CREATES: Final = ("create_task", "ensure_future", "run_coroutine_threadsafe", "Task")
 ELSEWHERE: Final = {
+    "api/cli/importing/posting.py": "a TaskGroup, which awaits its tasks and raises their errors",
     "projections/auditing/background_check.py": "a TaskGroup, which awaits its tasks and raises their errors",
     "ledger/kafka/reader.py": "a thread without an event loop waits for each result at once",
     "stakelog_client/batching.py": "a library of its own: each caller awaits an outcome that its task has to set",
@@ -43,7 +44,7 @@ TASKS: Final = {
             "rate-limits",
         ),
         *("revocations", "seals", "signing-keys", "snapshots", "standby-follow-ups", "suspect-reads", "tls-reload"),
-        *("unsettled", "visible-spans"),
+        *("unsettled", "visible-spans", "webhooks", "webhooks-endpoint"),
     },
     "start": {
         *("checkpoints", "child-output", "ends", "forwarding", "kafka-abandon", "live-feed-client"),
@@ -56,7 +57,7 @@ TASKS: Final = {
             "pool-clear",
             "redis-calls",
         ),
-        *("retire-", "standby-", "verification", "writer-"),
+        *("retire-", "standby-", "verification", "webhook-attempt", "writer-"),
     },
 }
 """Function of ``ledger.background`` → the names of its tasks, or what their names begin with."""

@@ -9,6 +9,7 @@ from bench.lab.one_node import HOUSE_RULES
 from bench.load import bodies
 from bench.measures.commissions import pay_a_day
 from bench.measures.games import counted_s
+from bench.measures.leaders import read_leaders
 from bench.measures.settlement import settle_a_period
 from bench.yardsticks.sqlite import verification
 from ledger.core.games.rules import read_rules
@@ -16,6 +17,7 @@ from ledger.core.money_rules import NO_MONEY_RULES
 from ledger.operations.verifying.records import read
 from ledger.sqlite.folder import EVENTS
 from ledger.sqlite.readers import SqliteRecords
+from projections.models.leaderboards import StandingRow
 
 
 def types_in(folder: Path) -> Counter[str]:
@@ -67,3 +69,13 @@ def test_the_leaderboards_of_the_month_are_read_in_turns() -> None:
     paths = [request.split(b" ", 2)[1].decode() for request in bodies.leaderboard_reads(6)]
     boards = [f"/v1/leaderboards/{measure}_month?asset=INR" for measure in ("staked", "won", "net")]
     assert paths == boards * 2
+
+
+async def test_every_user_of_the_loaded_month_is_on_its_leaderboards(tmp_path: Path) -> None:
+    """The largest sums are computed here, by the loader's formula."""
+    found = await read_leaders(tmp_path, 300)
+    assert found.reads.done == 30
+    for measure, (user_id, value) in found.first.items():
+        at = 1 + StandingRow.__struct_fields__.index(f"month_{measure}_low")  # the first column is the partition
+        sums = [1 + user * (7_919 + at) % 1_000_003 for user in range(300)]
+        assert (user_id, value) == (f"w-{sums.index(max(sums)):07d}", max(sums)), measure

@@ -155,6 +155,7 @@ ADAPTERS = {
         "api.identity.memory_keys",
         "api.identity.copying",
     ),
+    "api.webhooks.store",
     *("api.limits.memory", "api.limits.redis"),
     "api.tracing.otlp",
 }
@@ -206,7 +207,7 @@ def test_an_adapter_of_the_read_side_imports_no_adapter_of_the_ledger() -> None:
 
 LAYERS_OF_THE_API = (
     {"nodes", "sealing", "identity", "tracing"},
-    {"limits"},
+    {"limits", "webhooks"},
     {"http"},
     {"openapi", "page"},
     {"routes"},
@@ -229,7 +230,7 @@ def test_inside_the_api_arrows_go_down_the_layers_only() -> None:
 
 LAYERS_OF_THE_LEDGER = (
     {"core"},
-    {"errors", "files", "histogram", "pacing", "process_metrics", "tracing"},
+    {"errors", "files", "histogram", "pacing", "process_metrics", "process_settings", "tracing"},
     {"ports", "cluster_ports", "background"},
     {"writer"},
     {"node", "snapshots", "operations"},

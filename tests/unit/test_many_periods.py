@@ -1,13 +1,17 @@
 """Periods of many games at once, at midnight, and of a game that is no longer played."""
 
+from unittest.mock import patch
+
 from ledger.core.bet_events import BetSettled
 from ledger.core.fields import Proof
 from ledger.core.games.periods import name_of
 from ledger.core.games.rules import BUILT_IN, RuleBook, book_of, read_rules
 from ledger.core.position import partition_of
+from ledger.errors import LogUnavailable
 from ledger.operations.audit import verify
+from ledger.writer.requests import Accepted, Failed
 from naive_games import paid_legs
-from unit.given import ASSETS, NOON, SECOND_US, deposit, open_wallet, place_bet, record_result
+from unit.given import ASSETS, NOON, SECOND_US, cancel_period, deposit, open_wallet, place_bet, record_result
 from unit.node_in_memory import World
 from unit.test_audit import BUILT_IN_TABLES, Lists
 from unit.test_settlement import USERS
@@ -117,6 +121,66 @@ async def test_a_stream_that_names_no_game_gets_no_outcome() -> None:
     world.clock.now_us = NOON + 92 * SECOND_US
     for name in ("roulette_30s", "wingo_7s", "wingo"):
         assert (await world.refused(record_result("7", name_of(NOON), game=name))).code == "unknown_game"
+    await world.stop()
+
+
+async def test_only_games_that_some_rules_had_get_outcomes_also_after_a_restart() -> None:
+    """A name that is only well-formed was accepted: a typing error of a game server looked like a result."""
+    world = await World(PARTITIONS, rules=rules_with('{"games": {"wingo_90s": {}}}')).start()
+    world.clock.now_us = NOON + 92 * SECOND_US
+    for command in (
+        record_result("7", name_of(NOON), game="wingo_45s"),
+        cancel_period(name_of(NOON), game="wingo_45s"),
+    ):
+        assert (await world.refused(command)).code == "unknown_game"
+    await world.node.stop()
+    world.appended.games |= world.options["rules"].names  # as a node declares at its start
+    world.options["rules"] = rules_with("{}")
+    await world.start()
+    await world.accepted(record_result("7", name_of(NOON), game="wingo_90s"))
+    assert (await world.refused(record_result("7", name_of(NOON), game="wingo_45s"))).code == "unknown_game"
+    await world.stop()
+
+
+async def test_a_game_that_another_node_has_begun_to_play_gets_outcomes_here() -> None:
+    world = await World(PARTITIONS).start()
+    world.clock.now_us = NOON + 92 * SECOND_US
+    outcome = record_result("7", name_of(NOON), game="wingo_90s")
+    assert (await world.refused(outcome)).code == "unknown_game"
+    world.appended.games.add("wingo_90s")
+    world.clock.now_us += SECOND_US
+    await world.accepted(outcome)
+    assert await world.node.kept_games.game("wingo_45s") is None
+    await world.stop()
+
+
+async def test_while_the_log_cannot_be_read_an_outcome_of_an_unknown_game_is_not_refused_for_good() -> None:
+    world = await World(PARTITIONS).start()
+    world.clock.now_us = NOON + 92 * SECOND_US
+    unknown, known = (record_result("7", name_of(NOON), game=game) for game in ("wingo_90s", "wingo_30s"))
+
+    async def games() -> set[str]:
+        raise LogUnavailable("gone")
+
+    with patch.object(world.log, "games", games):
+        failed, accepted = await world.post_many(unknown, known)
+    assert isinstance(failed, Failed)
+    assert failed.reason == "log_unavailable"
+    assert isinstance(accepted, Accepted)
+    assert (await world.refused(unknown)).code == "unknown_game"
+    await world.stop()
+
+
+async def test_the_games_of_open_bets_are_kept_with_a_log_that_kept_no_names() -> None:
+    """A log of an earlier version has pay tables, but no names."""
+    rules = rules_with('{"games": {"wingo_90s": {}}}')
+    world = await World(PARTITIONS, rules=rules).start()
+    await world.given(open_wallet("u1"), deposit(STAKE))
+    await world.given(place_bet(STAKE, "b", game="wingo_90s", period=name_of(NOON), selection="big"))
+    world.appended.tables |= rules.tables
+    world.options["rules"] = rules_with("{}")
+    await world.restart()
+    assert world.appended.games == {"wingo_90s"}
     await world.stop()
 
 

@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 import pytest
 
 from ledger.core.games.periods import name_of
 from ledger.core.position import partition_of
+from ledger.errors import LogUnavailable
 from unit.api_in_memory import InMemoryApi
 from unit.given import NOON, SECOND_US, cancel_bet, cancel_period, deposit, open_wallet, place_bet, record_result
 from unit.test_document_of_reads import schema_of
@@ -181,3 +183,21 @@ async def test_reading_a_distribution_reads_no_bet(api: InMemoryApi) -> None:
     before = await read(api, f"{WINGO}/{PERIOD}")
     await api.empty("bet")
     assert await read(api, f"{WINGO}/{PERIOD}") == before
+
+
+async def test_the_periods_of_a_game_that_was_taken_out_of_the_rules_can_be_read(api: InMemoryApi) -> None:
+    """The game was in the rules of an earlier start: the log keeps its name."""
+    removed = f"{GAMES}/wingo_90s/periods"
+    api.world.clock.now_us = NOON + 92 * SECOND_US
+    assert (await read(api, removed, 404))["code"] == "game_not_found"
+    api.world.appended.games.add("wingo_90s")
+    api.world.clock.now_us += SECOND_US
+    await api.world.given(record_result("7", PERIOD, game="wingo_90s"))
+    await api.fold()
+    (listed,) = (await read(api, removed))["items"]
+    period = (await api.get(f"{removed}/{PERIOD}")).json()
+    assert (listed["status"], period["result"], period["ends_at_us"]) == ("settled", "7", NOON + 90 * SECOND_US)
+    assert "wingo_90s" not in {game["game"] for game in (await api.get(GAMES)).json()["items"]}
+    with patch.object(api.world.log, "games", side_effect=LogUnavailable("gone")):
+        api.world.clock.now_us += SECOND_US
+        assert (await read(api, f"{GAMES}/wingo_45s/periods", 503))["code"] == "log_unavailable"

@@ -44,7 +44,7 @@ READS: Final = {
     GAME_SERVER: r"/v1/(wallets|leaderboards|games|gifts|commands|live).*",
     PLAYER: r"/v1/(wallets/|orders|leaderboards|games|live).*",
     OPERATOR: r"(?!/v1/events|/v1/clients|/metrics).*",
-    AUDITOR: r"(?!/v1/clients).*",
+    AUDITOR: r"(?!/v1/clients|/v1/webhooks).*",
     ADMIN: r".*",
 }
 """The contract's table in patterns: what each role may read."""
@@ -62,6 +62,7 @@ PATHS: Final = {
     "position": "0:1",
     "name": "staked_day",
     "client_id": "meera",
+    "webhook_id": "wh_0123456789abcdef",
     "game": "external",
     "period": "1",
     "code": "hello",

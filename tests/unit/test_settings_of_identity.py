@@ -62,6 +62,14 @@ def test_no_proxy_is_trusted_unless_it_is_named() -> None:
         read_settings({"STAKELOG_TRUSTED_PROXIES": "proxy"})
 
 
+def test_webhooks_go_to_public_addresses_only_unless_networks_are_named() -> None:
+    assert read_settings({}).webhook_networks == ()
+    named = read_settings({"STAKELOG_WEBHOOK_NETWORKS": "10.20.0.0/16,fd00::/8"}).webhook_networks
+    assert [str(network) for network in named] == ["10.20.0.0/16", "fd00::/8"]
+    with pytest.raises(SettingsError, match=r"^STAKELOG_WEBHOOK_NETWORKS: .*10.20"):
+        read_settings({"STAKELOG_WEBHOOK_NETWORKS": "10.20.0.1/16"})
+
+
 def test_an_operator_adjusts_ten_thousand_units_of_each_asset_alone_unless_told_otherwise() -> None:
     assets = {"STAKELOG_ASSETS": "INR:2,GOLD:0,TINY:18"}
     assert read_settings(assets).adjust_max == {"INR": 1_000_000, "GOLD": 10_000, "TINY": 2**53 - 1}

@@ -106,6 +106,20 @@ async def test_a_log_keeps_all_rules_of_money_flows_that_were_declared(tmp_path:
         assert records.money_rules() == {**old, **new}
 
 
+async def test_a_log_keeps_the_names_of_all_games_that_were_declared(tmp_path: Path) -> None:
+    path = tmp_path / "events.sqlite3"
+    for games in ({"wingo_2s", "k3_90s"}, {"wingo_7200s"}, {"k3_90s"}):
+        log = SqliteEventLog(path, 2)
+        await log.declare({"INR": 2}, games=games)
+        await log.close()
+    log = SqliteEventLog(path, 2)
+    await log.keep_games({"5d_2s"})
+    assert await log.games() == {"wingo_2s", "k3_90s", "wingo_7200s", "5d_2s"}
+    await log.close()
+    with closing(SqliteRecords(path)) as records:
+        assert records.games() == {"wingo_2s", "k3_90s", "wingo_7200s", "5d_2s"}
+
+
 async def test_rules_of_money_flows_that_were_changed_in_the_file_are_refused(tmp_path: Path) -> None:
     log = SqliteEventLog(tmp_path / "events.sqlite3", 2)
     await log.declare({"INR": 2}, None, money_kept('{"money": {"INR": {"registration": 2500}}}'))

@@ -111,6 +111,8 @@ def serve() -> None:
     STAKELOG_ACCESS_LOG   on: a line in it for each request [off]
     STAKELOG_SLOW_REQUEST_MS  requests that take longer get a line; 0: none [1000]
     STAKELOG_SLOW_QUERY_MS  the same for reads of the read model [200]
+    STAKELOG_TRACES         where traces go, such as http://collector:4318 [nowhere]
+    STAKELOG_TRACE_RATIO    the share of requests that is traced, 0 to 1 [0.01]
     STAKELOG_RULES        the built-in games, or a JSON file of games, pay tables and money flows
     """
     from api.cli.logs import set_up_logs

@@ -185,7 +185,7 @@ async def _run(move: _Move, records: "SqliteRecords") -> None:
         )
         async with _opened(move, records.partitions) as topic:
             # The exponents and rules are moved too: no node can start with others, and open bets can be paid.
-            await topic.declare(move.assets, records.tables(), records.money_rules())
+            await topic.declare(move.assets, records.tables(), records.money_rules(), records.games())
             copied_s = monotonic()
             copied = await migration.copy(records, verified.heads, topic, report)
             copied_s = monotonic() - copied_s

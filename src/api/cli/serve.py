@@ -7,10 +7,8 @@ It ends within 15 s of the signal, whatever its clients do. A second signal kill
 """
 
 import asyncio
-import gc
 import logging
 import signal
-import sys
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
@@ -32,6 +30,7 @@ from ledger import background
 from ledger.core.games.edges import log_lines
 from ledger.errors import LedgerError
 from ledger.node.node import Node
+from ledger.process_settings import set_for_a_node
 from ledger.sqlite.folder import EVENTS, STATE
 
 _FINISH_WITHIN_S: Final = 10.0
@@ -43,8 +42,6 @@ _CONNECTIONS_MAX: Final = 4_096
 """Of clients. Chosen: far more than game servers and a balancer keep open."""
 _INTERNAL_CONNECTIONS_MAX: Final = 1_024
 """Of other nodes and scrapers: clients cannot crowd them out. Chosen: a node has one for each call under way."""
-_SWITCH_S: Final = 0.000_5
-_GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -161,13 +158,7 @@ async def _close(container: AsyncContainer) -> None:
 async def _serve_node(
     settings: Settings, node: Node, children: Sequence[Child], listeners: Sequence[Listener], stop: asyncio.Event
 ) -> None:
-    # Keep the garbage collector from walking all objects loaded so far, and from running every 700 allocations:
-    # values form no cycles. Measured: it took a third of the time of a large batch.
-    gc.freeze()
-    # The committing thread needs the GIL a few times a commit; at 5 ms each a busy loop would keep the disk idle.
-    # Measured at 64 connections: a third more commands than with the default.
-    sys.setswitchinterval(_SWITCH_S)
-    gc.set_threshold(*_GC_THRESHOLDS)
+    set_for_a_node()
     await asyncio.gather(*(listener.start() for listener in listeners))
     waiting: list[asyncio.Task[Any]] = [background.awaited(stop.wait(), "stop")]
     if settings.tls is not None:

@@ -19,6 +19,7 @@ from api.identity.database_keys import DatabaseKeyStore
 from api.identity.hashing import SecretHasher
 from api.identity.keys import Keys
 from api.identity.login import Access, Login
+from api.identity.master_key import MasterKeys
 from api.identity.revocations import Revocations
 from api.identity.store import DatabaseIdentityStore
 from api.identity.tables import METADATA as IDENTITY_TABLES
@@ -26,15 +27,23 @@ from api.identity.tokens import Tokens
 from api.limits.limits import Limits
 from api.limits.memory import NoncesInMemory
 from api.limits.signatures import SignedRequests
+from api.webhooks.guard import Guard
+from api.webhooks.ports import WebhookStore
+from api.webhooks.sender import Log
+from api.webhooks.store import DatabaseWebhookStore
+from api.webhooks.webhooks import POLL_S, Webhooks
 from ledger import background
+from ledger.node.node import Node
+from ledger.peers.log_view import LogView
 from ledger.ports import Clock
 from ledger.sqlite.folder import FolderLock
 
 
 class AvailableKeys(NamedTuple):
-    """The keys of the service; None: it has no master key."""
+    """The keys of the service, and what wraps them; None: it has no master key."""
 
     keys: Keys | None
+    masters: MasterKeys | None = None
 
 
 class IdentityDatabases(NamedTuple):
@@ -43,6 +52,12 @@ class IdentityDatabases(NamedTuple):
     logins: IdentityDatabase
     keys: IdentityDatabase
     """Also of revocations: if these cannot be read, no token is accepted."""
+
+
+class AvailableWebhooks(NamedTuple):
+    """The webhooks of the service; None: it has no master key."""
+
+    webhooks: Webhooks | None
 
 
 class Limiting(NamedTuple):
@@ -100,7 +115,7 @@ class AccessParts(Provider):
             return
         keys = make_keys(store, masters, clock)
         await keys.ring.start()
-        yield AvailableKeys(keys)
+        yield AvailableKeys(keys, masters)
         await keys.ring.stop()
 
     @provide
@@ -127,6 +142,34 @@ class AccessParts(Provider):
             await revocations.start()
             yield Access(Login(clients, tokens, revocations, keys, settings.address))
             await revocations.stop()
+
+    @provide
+    async def webhooks(
+        self, settings: Settings, available: AvailableKeys, node: Node, log_view: LogView, clock: Clock
+    ) -> AsyncIterator[AvailableWebhooks]:
+        """Started. They have a pool of connections of their own: their saves delay no login."""
+        if available.masters is None:
+            yield AvailableWebhooks(None)
+            return
+
+        def ends() -> dict[int, int]:
+            if node.absent_for >= 1:
+                return {}  # other nodes may own its partitions now
+            return {partition: end.seq for partition, end in log_view.local_ends().items()}
+
+        store: WebhookStore = DatabaseWebhookStore(identity_database(settings))
+        webhooks = Webhooks(
+            store,
+            available.masters,
+            clock,
+            Guard(settings.webhook_networks),
+            Log(ends, log_view.records),
+            log_view.heads,
+            poll_s=None if settings.log == SQLITE else POLL_S,
+        )
+        webhooks.start()
+        yield AvailableWebhooks(webhooks)
+        await webhooks.stop()
 
 
 def identity_database(settings: Settings) -> IdentityDatabase:

@@ -23,6 +23,7 @@ from api.identity.login import Login
 from api.nodes.proof import NodeProofs
 from api.routes.peers import PEER_ROUTES
 from api.routes.table import ROUTES
+from api.webhooks.webhooks import Webhooks
 from ledger.core.games.edges import exceeded_edges
 from ledger.node.node import Node
 from ledger.operations.seals import SealFile
@@ -81,16 +82,23 @@ def build_applications(
     listening: Listening,
     hub: Hub,
     keys: Keys | None = None,
+    webhooks: Webhooks | None = None,
 ) -> Applications:
     """The applications that serve ``node``, which other nodes reach at ``address``. ``log``: the log, including the
-    partitions that other nodes own. ``hub``: the live feeds. ``keys``: None where there is no master key."""
+    partitions that other nodes own. ``hub``: the live feeds. ``keys``, ``webhooks``: None where there is no
+    master key."""
     login, limiter = listening.login, listening.limiter
     gate: AnyGate = OpenGate()
     if login is not None:
         assert limiter is not None, "with login there are limits"
         gate = Gate(login.tokens, login.revocations, limiter, listening.adjust_max)
     metrics = Metrics(
-        node, read_model, hub, None if limiter is None else limiter.limits, None if login is None else login.tokens
+        node,
+        read_model,
+        hub,
+        None if limiter is None else limiter.limits,
+        None if login is None else login.tokens,
+        webhooks,
     )
     service = Service(
         node=node,
@@ -107,6 +115,7 @@ def build_applications(
         limiter=limiter,
         hub=hub,
         keys=keys,
+        webhooks=webhooks,
         tracer=listening.tracer,
         ask_node=listening.ask_node,
         edges=exceeded_edges(node.rules.games, node.rules.money, node.assets),

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 
-from api.composition.access import AccessParts, AvailableKeys, Limiting
+from api.composition.access import AccessParts, AvailableKeys, AvailableWebhooks, Limiting
 from api.composition.application import Applications, Listening, build_applications
 from api.composition.child_process import Child
 from api.composition.clock import system_clock
@@ -279,12 +279,15 @@ class Embedded(Provider):
         access: Access,
         limiting: Limiting,
         keys: AvailableKeys,
+        webhooks: AvailableWebhooks,
         tracing: Tracing,
         settings: Settings,
     ) -> Applications:
         children = {"follower": follower, "check": check}
         gauges = ReadModelGauges(node, model, children, durations, _pooled(model), _counted(reads))
-        return _applications(settings, node, reads, gauges, log_view, sealer, hub, access, limiting, keys, tracing)
+        return _applications(
+            *(settings, node, reads, gauges, log_view, sealer, hub, access, limiting, keys, webhooks, tracing)
+        )
 
 
 class Distributed(Provider):
@@ -386,6 +389,7 @@ class Distributed(Provider):
         access: Access,
         limiting: Limiting,
         keys: AvailableKeys,
+        webhooks: AvailableWebhooks,
         tracing: Tracing,
         settings: Settings,
         peers: Peers,
@@ -395,7 +399,8 @@ class Distributed(Provider):
         assert isinstance(peers, HttpPeers)
         gauges = ReadModelGauges(node, model, {}, durations, _pooled(model), _counted(reads))
         return _applications(
-            settings, node, reads, gauges, log_view, sealer, hub, access, limiting, keys, tracing, peers.now
+            *(settings, node, reads, gauges, log_view, sealer, hub, access, limiting, keys, webhooks, tracing),
+            peers.now,
         )
 
 
@@ -410,6 +415,7 @@ def _applications(
     access: Access,
     limiting: Limiting,
     keys: AvailableKeys,
+    webhooks: AvailableWebhooks,
     tracing: Tracing,
     ask_node: AskNode | None = None,
 ) -> Applications:
@@ -427,7 +433,11 @@ def _applications(
         tracer=tracing.tracer,
     )
     seals = sealer.file
-    return build_applications(node, reads, gauges, settings.advertise, log_view, seals, listening, hub, keys.keys)
+    return build_applications(
+        *(node, reads, gauges, settings.advertise, log_view, seals, listening, hub),
+        keys=keys.keys,
+        webhooks=webhooks.webhooks,
+    )
 
 
 @asynccontextmanager
@@ -452,7 +462,7 @@ async def _declared(log: "SqliteEventLog | KafkaEventLog", settings: Settings) -
     started one closes it itself."""
     try:
         rules = book_of(settings.games, money=settings.money)
-        await log.declare(settings.assets, rules.tables, rules.money_kept)
+        await log.declare(settings.assets, rules.tables, rules.money_kept, rules.names)
         yield log
     finally:
         await log.close()
@@ -460,7 +470,7 @@ async def _declared(log: "SqliteEventLog | KafkaEventLog", settings: Settings) -
 
 async def _rules(log: EventLog, settings: Settings) -> RuleBook:
     """The rules of the settings, and those that the log has kept."""
-    return book_of(settings.games, await log.tables(), settings.money, await log.money_rules())
+    return book_of(settings.games, await log.tables(), settings.money, await log.money_rules(), await log.games())
 
 
 def _file_name(address: str) -> str:

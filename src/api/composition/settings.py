@@ -76,6 +76,7 @@ KNOWN: Final = frozenset(
         "FEEDS",
         "FEEDS_PER_USER",
         "TRUSTED_PROXIES",
+        "WEBHOOK_NETWORKS",
         "ASSETS",
         "RULES",
         "SEAL_S",
@@ -163,6 +164,8 @@ class Settings(Struct, frozen=True):
     """The same of one user."""
     trusted_proxies: tuple[AnyNetwork, ...] = ()
     """Only these may name a client's address in ``X-Forwarded-For``."""
+    webhook_networks: tuple[AnyNetwork, ...] = ()
+    """Networks that webhooks may go to, besides public addresses."""
     access_log: bool = False
     """Whether each request gets a line in the log."""
     slow_request_ms: int = SLOW_REQUEST_MS
@@ -230,7 +233,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         rates=_rates(environment),
         feeds_max=_integer(environment, "STAKELOG_FEEDS", FEEDS_MAX, 0, FEEDS_MAX),
         feeds_of_user_max=_integer(environment, "STAKELOG_FEEDS_PER_USER", FEEDS_OF_USER, 1, FEEDS_MAX),
-        trusted_proxies=_trusted_proxies(environment),
+        trusted_proxies=_networks(environment, "STAKELOG_TRUSTED_PROXIES"),
+        webhook_networks=_networks(environment, "STAKELOG_WEBHOOK_NETWORKS"),
         access_log=access_log == "on",
         slow_request_ms=_integer(environment, "STAKELOG_SLOW_REQUEST_MS", SLOW_REQUEST_MS, 0, _SLOW_MS_MAX),
         slow_query_ms=_integer(environment, "STAKELOG_SLOW_QUERY_MS", SLOW_QUERY_MS, 0, _SLOW_MS_MAX),
@@ -311,11 +315,11 @@ def _rates(environment: Mapping[str, str]) -> Rates:
     )
 
 
-def _trusted_proxies(environment: Mapping[str, str]) -> tuple[AnyNetwork, ...]:
+def _networks(environment: Mapping[str, str], name: str) -> tuple[AnyNetwork, ...]:
     try:
-        return read_networks(environment.get("STAKELOG_TRUSTED_PROXIES", ""))
+        return read_networks(environment.get(name, ""))
     except ValueError as error:
-        raise SettingsError(f"STAKELOG_TRUSTED_PROXIES: {error}; networks, such as 10.0.0.0/8,fd00::/8") from None
+        raise SettingsError(f"{name}: {error}; networks, such as 10.0.0.0/8,fd00::/8") from None
 
 
 def _issuer(environment: Mapping[str, str]) -> str | None:

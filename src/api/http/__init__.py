@@ -9,7 +9,7 @@
 ``requests``         requests and responses on ASGI; ``request_id``: the id of each; ``asgi``: the types
 ``parameters``       reads paths and queries into Structs
 ``commands``         reads the bodies of commands
-``bodies``           the bodies of responses; ``identity_bodies``: of logins and clients
+``bodies``           the bodies of responses; ``identity_bodies``: of logins, ``webhook_bodies``
 ``json_bodies``      reads the JSON bodies that are no commands
 ``private``          seals the private texts of commands, and shows them to those who may read them
 ``problems``         every problem, from code to status

@@ -21,6 +21,7 @@ from api.http.problems import Problem
 from api.http.request_metrics import RequestMetrics
 from api.identity.tokens import Tokens
 from api.limits.limits import Limits
+from api.webhooks.webhooks import Webhooks
 from ledger.errors import LedgerError
 from ledger.histogram import Histogram
 from ledger.node.node import Node
@@ -66,8 +67,9 @@ class Metrics:
         hub: Hub,
         limits: Limits | None = None,
         tokens: Tokens | None = None,
+        webhooks: Webhooks | None = None,
     ) -> None:
-        """``limits``, ``tokens``: None while login is off."""
+        """``limits``, ``tokens``: None while login is off; ``webhooks``: None without a master key."""
         self._registry = CollectorRegistry()
         self._node = node
         self.read_model = read_model
@@ -89,6 +91,8 @@ class Metrics:
             self._registry.register(_LimitCounts(limits))
         if tokens is not None:
             self._registry.register(_TokenCounts(tokens))
+        if webhooks is not None:
+            self._registry.register(_WebhookCounts(webhooks))
 
     def count(self, outcome: str, number: int = 1) -> None:
         child = self._children.get(outcome)
@@ -250,6 +254,27 @@ class _TokenCounts(Collector):
             "Spent refresh tokens that came again, which revoked their login; should be 0",
             value=self._tokens.reused,
         )
+
+
+class _WebhookCounts(Collector):
+    def __init__(self, webhooks: Webhooks) -> None:
+        self._webhooks = webhooks
+
+    def collect(self) -> Iterator[Metric]:
+        webhooks = self._webhooks
+        yield GaugeMetricFamily("stakelog_webhooks", "Webhooks that this process sends to", len(webhooks.running))
+        yield GaugeMetricFamily(
+            "stakelog_webhook_lag_seconds",
+            "Age of the oldest event that a webhook has not got, of the partitions of this node; 0: none",
+            webhooks.lag_s,
+        )
+        counts = webhooks.counts
+        for name, text, value in (
+            ("stakelog_webhook_delivered", "Events that webhooks took", counts.delivered),
+            ("stakelog_webhook_failed", "Attempts that failed; most events are delivered later", counts.failed),
+            ("stakelog_webhook_dead_letters", "Events that were given up; should be 0", counts.dead),
+        ):
+            yield CounterMetricFamily(name, text, value=value)
 
 
 class _Seen(NamedTuple):

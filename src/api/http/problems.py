@@ -54,6 +54,7 @@ KINDS: Final[dict[str, Kind]] = {
     "unsupported_media_type": Kind(415, "Unsupported media type"),
     "client_exists": Kind(409, "Client exists"),
     "last_admin": Kind(409, "Last enabled admin"),
+    "too_many_webhooks": Kind(409, "Too many webhooks"),
     "command_id_reused": Kind(409, "command_id reused for another command"),
     "order_id_reused": Kind(409, "order_id already used"),
     "bet_id_reused": Kind(409, "bet_id already used"),

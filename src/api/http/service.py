@@ -11,6 +11,7 @@ from api.http.tracing import Tracer
 from api.http.verification import Verification
 from api.identity.keys import Keys
 from api.identity.login import Login
+from api.webhooks.webhooks import Webhooks
 from ledger.core.games.edges import EdgeExceeded
 from ledger.node.node import Node
 from ledger.operations.seals import SealFile
@@ -49,6 +50,8 @@ class Service(NamedTuple):
     """The live feeds."""
     keys: Keys | None
     """None: there is no master key, so nothing is signed, and commands have no private texts."""
+    webhooks: Webhooks | None = None
+    """None: there is no master key."""
     tracer: Tracer | None = None
     """None: nothing is traced."""
     ask_node: AskNode | None = None

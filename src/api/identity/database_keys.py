@@ -17,7 +17,7 @@ from sqlalchemy import BigInteger, Column, Row, Table, delete, insert, select, u
 from sqlalchemy.exc import IntegrityError
 
 from api.identity.database import IdentityDatabase
-from api.identity.key_store import AnyStoredKey, StoredSigningKey, StoredUserKey
+from api.identity.key_store import AnyStoredKey, StoredSigningKey, StoredUserKey, StoredWebhookSecret
 from api.identity.master_key import Wrapped
 from api.identity.tables import METADATA, ascii_text
 
@@ -47,6 +47,16 @@ USER_KEYS: Final = Table(
     Column("sealed", ascii_text(120), key="wrapped_key", nullable=False),
     Column("master_id", ascii_text(16), nullable=False),
 )
+WEBHOOK_SECRETS: Final = Table(
+    "identity_webhook_secret",
+    METADATA,
+    Column("endpoint_id", ascii_text(32), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("wrapped_key", ascii_text(120), nullable=False),
+    Column("master_id", ascii_text(16), nullable=False),
+    Column("until_us", BigInteger),  # it signs until then; null: it is the newest
+)
+_TABLES: Final = {StoredSigningKey: SIGNING_KEYS, StoredUserKey: USER_KEYS, StoredWebhookSecret: WEBHOOK_SECRETS}
 
 
 class DatabaseKeyStore:
@@ -63,14 +73,14 @@ class DatabaseKeyStore:
     async def add_signing_key(self, key: StoredSigningKey) -> bool:
         try:
             async with self._database.transaction() as connection:
-                await connection.execute(insert(SIGNING_KEYS).values(_row(key)))
+                await connection.execute(insert(SIGNING_KEYS).values(key_row(key)))
         except IntegrityError:
             return False
         return True
 
     async def delete_signing_key(self, key: StoredSigningKey) -> None:
         async with self._database.transaction() as connection:
-            await _overwrite_deleted_rows(connection)
+            await overwrite_deleted_rows(connection)
             await connection.execute(delete(SIGNING_KEYS).where(_is_signing_key(key)))
 
     async def user_keys(self, user_ids: Collection[str]) -> dict[str, StoredUserKey]:
@@ -82,7 +92,7 @@ class DatabaseKeyStore:
         while missing:
             try:
                 async with self._database.transaction() as connection:
-                    await connection.execute(insert(USER_KEYS), [_row(key) for key in missing])
+                    await connection.execute(insert(USER_KEYS), [key_row(key) for key in missing])
                 return
             except IntegrityError:  # another process has added some of them
                 known = await self.user_keys([key.user_id for key in missing])
@@ -90,15 +100,19 @@ class DatabaseKeyStore:
 
     async def delete_user_key(self, user_id: str) -> bool:
         async with self._database.transaction() as connection:
-            await _overwrite_deleted_rows(connection)
+            await overwrite_deleted_rows(connection)
             done = await connection.execute(delete(USER_KEYS).where(USER_KEYS.c.user_id == user_id))
             return done.rowcount == 1
+
+    async def webhook_secrets(self) -> list[StoredWebhookSecret]:
+        async with self._database.transaction() as connection:
+            return await webhook_secrets(connection)
 
     async def master_ids(self) -> set[str]:
         async with self._database.transaction() as connection:
             return {
                 str(master_id)
-                for table in (SIGNING_KEYS, USER_KEYS)
+                for table in _TABLES.values()
                 for (master_id,) in await connection.execute(select(table.c.master_id).distinct())
             }
 
@@ -110,16 +124,12 @@ class DatabaseKeyStore:
 
     async def rewrap(self, keys: Sequence[tuple[AnyStoredKey, Wrapped]]) -> None:
         async with self._database.transaction() as connection:
-            await _overwrite_deleted_rows(connection)
+            await overwrite_deleted_rows(connection)
             for key, wrapped in keys:
-                table, is_it = (
-                    (SIGNING_KEYS, _is_signing_key(key))
-                    if isinstance(key, StoredSigningKey)
-                    else (USER_KEYS, USER_KEYS.c.user_id == key.user_id)
-                )
+                table = _TABLES[type(key)]
                 await connection.execute(
                     update(table)
-                    .where(is_it, table.c.wrapped_key == _text(key.wrapped))
+                    .where(_is_key(key), table.c.wrapped_key == _text(key.wrapped))
                     .values(wrapped_key=_text(wrapped), master_id=wrapped.master_id)
                 )
 
@@ -133,7 +143,7 @@ async def _user_keys(connection: AsyncConnection, user_ids: Collection[str]) -> 
     return found
 
 
-async def _overwrite_deleted_rows(connection: AsyncConnection) -> None:
+async def overwrite_deleted_rows(connection: AsyncConnection) -> None:
     """SQLite writes zeros over deleted and changed rows. Otherwise they stay in the file until it needs the space."""
     if connection.dialect.name == "sqlite":
         await connection.exec_driver_sql("PRAGMA secure_delete = ON")
@@ -141,6 +151,26 @@ async def _overwrite_deleted_rows(connection: AsyncConnection) -> None:
 
 def _is_signing_key(key: StoredSigningKey) -> Any:
     return (SIGNING_KEYS.c.purpose == key.purpose) & (SIGNING_KEYS.c.number == key.number)
+
+
+def _is_key(key: AnyStoredKey) -> Any:
+    match key:
+        case StoredSigningKey():
+            return _is_signing_key(key)
+        case StoredUserKey():
+            return USER_KEYS.c.user_id == key.user_id
+        case StoredWebhookSecret():
+            found = WEBHOOK_SECRETS.c
+            return (found.endpoint_id == key.endpoint_id) & (found.number == key.number)
+
+
+async def webhook_secrets(connection: AsyncConnection) -> list[StoredWebhookSecret]:
+    """All, by endpoint and number."""
+    wanted = select(WEBHOOK_SECRETS).order_by(WEBHOOK_SECRETS.c.endpoint_id, WEBHOOK_SECRETS.c.number)
+    return [
+        StoredWebhookSecret(row.endpoint_id, row.number, _wrapped(row), row.until_us)
+        for row in await connection.execute(wanted)
+    ]
 
 
 def _wrapped(row: Row[Any]) -> Wrapped:
@@ -155,7 +185,8 @@ def _text(wrapped: Wrapped) -> str:
     return b64encode(wrapped.ciphertext).decode()
 
 
-def _row(key: AnyStoredKey) -> dict[str, Any]:
+def key_row(key: AnyStoredKey) -> dict[str, Any]:
+    """The row of the key in its table."""
     row = key._asdict()
     wrapped = row.pop("wrapped")
     return {**row, "wrapped_key": _text(wrapped), "master_id": wrapped.master_id}

@@ -1,4 +1,5 @@
-"""What the keys need of their store: the wrapped keys that sign, and one for each user with private texts.
+"""What the keys need of their store: the wrapped keys that sign, one for each user with private texts, and the
+secrets of webhooks.
 
 A key is in the store only wrapped by the master key, see ``master_key``.
 """
@@ -41,7 +42,26 @@ def user_key_name(user_id: str, key_id: str) -> str:
     return f"user:{user_id}:{key_id}"
 
 
-AnyStoredKey = StoredSigningKey | StoredUserKey
+class StoredWebhookSecret(NamedTuple):
+    """A secret that signs what an endpoint gets. ``number`` counts the secrets of one endpoint: 1, 2, 3 …"""
+
+    endpoint_id: str
+    number: int
+    wrapped: Wrapped
+    until_us: int | None = None
+    """It signs until then; None: it is the newest."""
+
+    @property
+    def name(self) -> str:
+        return webhook_secret_name(self.endpoint_id, self.number)
+
+
+def webhook_secret_name(endpoint_id: str, number: int) -> str:
+    """What a webhook's secret is wrapped under; see ``MasterKeys``."""
+    return f"webhook:{endpoint_id}:{number}"
+
+
+AnyStoredKey = StoredSigningKey | StoredUserKey | StoredWebhookSecret
 
 
 class KeyStore(Protocol):
@@ -67,6 +87,10 @@ class KeyStore(Protocol):
 
     async def delete_user_key(self, user_id: str) -> bool:
         """False: the user has none."""
+        ...
+
+    async def webhook_secrets(self) -> list[StoredWebhookSecret]:
+        """All, by endpoint and number. ``WebhookStore`` adds and deletes them with their endpoints."""
         ...
 
     async def master_ids(self) -> set[str]:

@@ -251,8 +251,8 @@ async def rewrap_all(store: KeyStore, masters: MasterKeys) -> Rewrapped:
     """Wrap every key by the first of the master keys. It may be interrupted: at any time each key is wrapped by one
     of the master keys, and the next call continues. Raises MasterKeyUnusable, IdentityUnavailable."""
     done = Rewrapped(0, [])
-    signing = [key for key in await store.signing_keys() if key.wrapped.master_id != masters.id]
-    done = await _rewrap(store, masters, signing, done)
+    few: list[AnyStoredKey] = [*await store.signing_keys(), *await store.webhook_secrets()]
+    done = await _rewrap(store, masters, [key for key in few if key.wrapped.master_id != masters.id], done)
     after = ""
     while users := await store.user_keys_wrapped_by_others(masters.id, after):
         done = await _rewrap(store, masters, users, done)

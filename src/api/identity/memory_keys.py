@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Sequence
 
-from api.identity.key_store import AnyStoredKey, StoredSigningKey, StoredUserKey
+from api.identity.key_store import AnyStoredKey, StoredSigningKey, StoredUserKey, StoredWebhookSecret
 from api.identity.master_key import Wrapped
 
 
 class MemoryKeyStore:
-    """``KeyStore`` over dicts."""
+    """``KeyStore`` over dicts. A ledger in memory has no webhooks."""
 
     def __init__(self) -> None:
         self._signing: dict[tuple[str, int], StoredSigningKey] = {}
@@ -32,6 +32,9 @@ class MemoryKeyStore:
     async def delete_user_key(self, user_id: str) -> bool:
         return self._users.pop(user_id, None) is not None
 
+    async def webhook_secrets(self) -> list[StoredWebhookSecret]:
+        return []
+
     async def master_ids(self) -> set[str]:
         stored: list[AnyStoredKey] = [*self._signing.values(), *self._users.values()]
         return {key.wrapped.master_id for key in stored}
@@ -48,5 +51,5 @@ class MemoryKeyStore:
             if isinstance(key, StoredUserKey):
                 if self._users.get(key.user_id) == key:
                     self._users[key.user_id] = key._replace(wrapped=wrapped)
-            elif self._signing.get((key.purpose, key.number)) == key:
+            elif isinstance(key, StoredSigningKey) and self._signing.get((key.purpose, key.number)) == key:
                 self._signing[key.purpose, key.number] = key._replace(wrapped=wrapped)

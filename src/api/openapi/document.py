@@ -60,6 +60,7 @@ _TAGS: Final = {
     "leaderboards": "Read who staked, won and netted the most",
     "login": "Get and renew access tokens",
     "clients": "Add, list, rotate and disable the clients that may log in",
+    "webhooks": "Send events to HTTP endpoints, list what they did not take, and send it again",
     "audit": "Read the records, byte for byte",
     "operation": "Health, readiness, metrics, and this document",
 }

@@ -39,6 +39,7 @@ _EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         "admin is the last enabled admin: add another admin before you disable it",
         {"client_id": "admin"},
     ),
+    "too_many_webhooks": ("there are 20 webhooks already", {}),
     "event_not_found": ("there is no event at 3:999", {}),
     "not_found": ("the wallet player-15 has accepted no command c-99", {}),
     "method_not_allowed": ("PUT is not allowed at /v1/partitions", {"allow": ["GET"]}),

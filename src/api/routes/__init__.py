@@ -1,8 +1,8 @@
 """The endpoints, each a few lines: decode, ask the ledger, encode.
 
-``table``, ``codes_table``, ``games_table``, ``identity_table`` and ``page_table`` have one row per route,
-``parameters`` their paths and queries. The handlers are in ``commands``, ``wallets`` (what client apps read),
-``codes`` (gifts and referral codes), ``games``, ``live``, ``private``, ``auth``, ``clients``, ``audit``,
-``operation``, ``page`` (the operator's page and its login) and ``now`` (what it shows first); ``peers`` has the
-routes for other nodes.
+``table``, ``codes_table``, ``games_table``, ``identity_table``, ``webhooks_table`` and ``page_table`` have one row
+per route, ``parameters`` their paths and queries. The handlers are in ``commands``, ``wallets`` (what client apps
+read), ``codes`` (gifts and referral codes), ``games``, ``live``, ``private``, ``auth``, ``clients``, ``webhooks``,
+``audit``, ``operation``, ``page`` (the operator's page and its login) and ``now`` (what it shows first); ``peers``
+has the routes for other nodes.
 """

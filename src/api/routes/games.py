@@ -6,11 +6,12 @@ from typing import Any
 from api.http.bodies import encode, games_of
 from api.http.compression import json_response
 from api.http.consistency import body_of, read_until_visible
-from api.http.problems import NotThere, Problem
+from api.http.problems import NotThere, Problem, unavailable
 from api.http.requests import Request, Response
 from api.http.service import Service
 from api.routes.parameters import CohortsQuery, HouseQuery, MoversQuery, OfGame, OfPeriod, PageQuery, ReadQuery
 from ledger.core.games.rules import EXTERNAL_GAME, Game, span_of
+from ledger.errors import LedgerError
 from projections.models.cohorts import DAYS_MAX, registered_of
 from projections.models.house import DAY_HOURS, HOURS_MAX, hours_of
 
@@ -21,14 +22,14 @@ async def get_games(service: Service, request: Request[Any, Any]) -> Response:
 
 async def get_periods(service: Service, request: Request[OfGame, PageQuery]) -> Response:
     query, reads = request.query, service.reads
-    game = game_of(service, request.path.game)
+    game = await game_of(service, request.path.game)
     found = await read_until_visible(request, reads, None, lambda: reads.periods(game, query.limit, query.cursor))
     return json_response(request, body_of(found))
 
 
 async def get_period(service: Service, request: Request[OfPeriod, ReadQuery]) -> Response:
     path, reads = request.path, service.reads
-    game = game_of(service, path.game)
+    game = await game_of(service, path.game)
     if game is not None and span_of(game, path.period) is None:
         detail = (
             f"a period of {path.game} is named by its start in UTC, as YYYYMMDDTHHMMSSZ, and starts at a multiple of "
@@ -69,9 +70,15 @@ async def get_cohorts(service: Service, request: Request[Any, CohortsQuery]) -> 
     return json_response(request, body_of(found))
 
 
-def game_of(service: Service, name: str) -> Game | None:
-    """The game of that name; None for ``external``, which has no periods here. Raises NotThere."""
-    game = service.node.rules.games.get(name)
-    if game is None and name != EXTERNAL_GAME:
+async def game_of(service: Service, name: str) -> Game | None:
+    """The game of that name, also if it takes no bets any more; None for ``external``, which has no periods here.
+    Raises NotThere, Problem."""
+    if name == EXTERNAL_GAME:
+        return None
+    try:
+        game = await service.node.kept_games.game(name)
+    except LedgerError as error:
+        raise unavailable(error) from error
+    if game is None:
         raise NotThere("game_not_found", f"there is no game {name}; GET /v1/games lists them")
     return game

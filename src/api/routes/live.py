@@ -24,7 +24,7 @@ async def open_feed(service: Service, request: Request[Any, LiveQuery]) -> Feed:
     identity = request.identity
     user_ids = request.query.user_id or _own(identity, request.query)
     names = dict.fromkeys(request.query.game)
-    games = [game for name in names if (game := game_of(service, name)) is not None]
+    games = [game for name in names if (game := await game_of(service, name)) is not None]
     if not user_ids and not names:
         raise Problem("malformed_request", "name a user_id or a game", field="user_id")
     # A browser that connects again repeats the first query, and adds the header: the header is newer.

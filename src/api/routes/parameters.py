@@ -6,6 +6,7 @@ from msgspec import Meta, Struct
 
 from api.http.identity_bodies import ClientId
 from api.http.requests import TIMEOUT_MS
+from api.http.webhook_bodies import WebhookId
 from api.identity.clients import GRACE_S_MAX
 from ledger.core.events import DATA_OF
 from ledger.core.fields import TEXT_PATTERN, TIME_US_MAX, CodeText, Id, UserId
@@ -157,6 +158,10 @@ class OfPeriod(Struct, frozen=True):
 
 class OfClient(Struct, frozen=True):
     client_id: ClientId
+
+
+class OfWebhook(Struct, frozen=True):
+    webhook_id: WebhookId
 
 
 class OfEvent(Struct, frozen=True):
@@ -454,4 +459,9 @@ class EventsQuery(Struct, frozen=True):
 
 class SealsQuery(Struct, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="Seals at most", examples=[LIMIT])] = LIMIT
+    cursor: Annotated[str, Meta(description="`next_cursor` of the page before")] | None = None
+
+
+class DeadLettersQuery(Struct, frozen=True):
+    limit: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="Dead letters at most", examples=[LIMIT])] = LIMIT
     cursor: Annotated[str, Meta(description="`next_cursor` of the page before")] | None = None

@@ -73,6 +73,7 @@ from api.routes.wallets import (
     get_wallet,
     get_wallets,
 )
+from api.routes.webhooks_table import WEBHOOK_ROUTES
 from ledger.core.commands import COMMAND_TYPES
 from projections.models.adjustments import Adjustments
 from projections.models.bets import Bet, Bets
@@ -535,6 +536,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         ),
     ),
     *IDENTITY_ROUTES,
+    *WEBHOOK_ROUTES,
     Route(
         method="GET",
         path="/healthz",

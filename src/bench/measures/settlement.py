@@ -11,6 +11,8 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
+import uvloop
+
 from bench.figures import Bound, Row, Target, percentile
 from bench.lab.one_node import Lab
 from bench.load.bodies import GAME, SELECTIONS
@@ -38,7 +40,7 @@ def settlement(lab: Lab) -> list[Row]:
     lab.say(f"the settlement of {bets:,} open bets")
     folder = lab.folder / "settlement"
     folder.mkdir()
-    settled = asyncio.run(settle_a_period(folder, bets))
+    settled = uvloop.run(settle_a_period(folder, bets))
     lab.step()
     p99_ms = percentile(settled.waits_ms, 0.99)
     figures: dict[str, object] = {

@@ -45,7 +45,7 @@ from ledger.core.fields import GAME_STREAM
 from ledger.core.games.catalog import KINDS
 from ledger.core.games.payout import fee_of, legs_of
 from ledger.core.games.periods import RESULT_AFTER_US
-from ledger.core.games.rules import EXTERNAL_GAME, Game, Span, game_no_longer_played, span_of
+from ledger.core.games.rules import EXTERNAL_GAME, Game, Span, span_of
 from ledger.core.items import Bet, Outcome, bet_key, period_key, split_payout
 from ledger.core.money import AMOUNT_MAX, in_bounds, is_amount
 from ledger.core.postings import balances_with, draw_on_grants, owned_or_due, pay, return_stake
@@ -285,7 +285,7 @@ def _ended(case: Case, stream: str, period: str) -> tuple[Game, Span] | Rejectio
     if name == EXTERNAL_GAME:
         detail = "games outside of the ledger have no results here: settle_bet or cancel_bet ends each of their bets"
         return Rejection(Code.UNKNOWN_GAME, detail, {"game": name})
-    game = case.rules.games.get(name) or game_no_longer_played(name)
+    game = case.rules.with_outcomes(name)
     if game is None:
         return _unknown_game(name, sorted(case.rules.games))
     span = span_of(game, period)

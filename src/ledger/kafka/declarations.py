@@ -1,7 +1,8 @@
-"""The assets' exponents, the pay tables of games and the rules of money flows: the Kafka topic
+"""The assets' exponents, the games, their pay tables, and the rules of money flows: the Kafka topic
 ``stakelog.declarations``, one partition.
 
-The key is the asset, or ``table:`` and the digest of the table, or ``money:`` and the digest of the rules.
+The key is the asset, or ``table:`` and the digest of the table, ``money:`` and the digest of the rules, or
+``game:`` and the name of the game.
 
 Invariants:
 (1) an asset's exponent is the one in the first record that names the asset;
@@ -11,7 +12,7 @@ Invariants:
     declarations could give the events' amounts another exponent.
 
 A node that is refused may have declared its other assets before; those declarations are valid. Tables and rules
-are named by their digests, so all declarations of one agree.
+are named by their digests, and games by their names, so all declarations of one agree.
 """
 
 import logging
@@ -40,6 +41,7 @@ _log = logging.getLogger(__name__)
 
 _TABLE: Final = b"table:"
 _MONEY: Final = b"money:"
+_GAME: Final = b"game:"
 
 
 class _Declaration(Struct, frozen=True):
@@ -48,11 +50,12 @@ class _Declaration(Struct, frozen=True):
 
 
 class Declared(NamedTuple):
-    """The assets' exponents, and the pay tables and rules of money flows by their digests."""
+    """The assets' exponents, the pay tables and rules of money flows by their digests, and the names of games."""
 
     assets: dict[str, int]
     tables: dict[str, PayTable]
     money: dict[str, Money]
+    games: set[str]
 
 
 _encode = msgspec.json.Encoder().encode
@@ -117,6 +120,7 @@ def _missing(wanted: Declared, declared: Declared) -> list[tuple[bytes, bytes]]:
             for digest, money in wanted.money.items()
             if digest not in declared.money
         ),
+        *((_GAME + name.encode(), b"{}") for name in sorted(wanted.games - declared.games)),
     ]
 
 
@@ -136,10 +140,11 @@ async def read_declared(address: KafkaAddress, *, topic: str, timeout_s: float) 
 
 
 async def _declared(client: KafkaClient) -> Declared:
-    """Return each asset's first exponent, and every table and set of rules. Raises LogUnavailable."""
+    """Return each asset's first exponent, every table and set of rules, and every game. Raises LogUnavailable."""
     declared: dict[str, int] = {}
     tables: dict[str, PayTable] = {}
     money: dict[str, Money] = {}
+    games: set[str] = set()
     end = await client.end_offset(_PARTITION)
     async for page in client.pages(_PARTITION, 0, end, _PAGE_BYTES):
         for stored in page.records:
@@ -152,12 +157,15 @@ async def _declared(client: KafkaClient) -> Declared:
                     digest = stored.key.removeprefix(_MONEY).decode()
                     money[digest] = read_kept(digest, stored.value)
                     continue
+                if stored.key is not None and stored.key.startswith(_GAME):
+                    games.add(stored.key.removeprefix(_GAME).decode())
+                    continue
                 found = _decode(stored.value)
             except (ValueError, msgspec.MsgspecError, UnicodeDecodeError):
                 _log.warning("offset %d of the declarations is no declaration", stored.offset)
                 continue
             declared.setdefault(found.asset, found.exponent)
-    return Declared(declared, tables, money)
+    return Declared(declared, tables, money, games)
 
 
 def _lost(topic: str, events_topic: str, address: KafkaAddress) -> str:

@@ -20,7 +20,7 @@ partition at any time, so a record in the topic is not yet an event. Invariants:
 import asyncio
 import logging
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from itertools import pairwise
 from typing import Final
 
@@ -343,11 +343,15 @@ class KafkaEventLog:
     # --- declarations --------------------------------------------------------------------------------------------
 
     async def declare(
-        self, assets: Assets, tables: Mapping[str, PayTable] | None = None, money: Mapping[str, Money] | None = None
+        self,
+        assets: Assets,
+        tables: Mapping[str, PayTable] | None = None,
+        money: Mapping[str, Money] | None = None,
+        games: Set[str] = frozenset(),
     ) -> None:
-        """Store the assets' exponents, and the rules by their digests, in a separate topic. Raises WrongAssets
-        if any node declared another exponent; LogMisconfigured, LogUnavailable."""
-        wanted = Declared(dict(assets), dict(tables or {}), dict(money or {}))
+        """Store the assets' exponents, the rules by their digests, and the names of the games, in a separate topic.
+        Raises WrongAssets if any node declared another exponent; LogMisconfigured, LogUnavailable."""
+        wanted = Declared(dict(assets), dict(tables or {}), dict(money or {}), set(games))
         # Before the declarations are read: who wrote these records had declared its assets.
         has_records = any(await self._client.end_offsets(self.partitions))
         await declare(
@@ -363,6 +367,12 @@ class KafkaEventLog:
 
     async def money_rules(self) -> dict[str, Money]:
         return (await self._read_declared()).money
+
+    async def games(self) -> set[str]:
+        return (await self._read_declared()).games
+
+    async def keep_games(self, names: Set[str]) -> None:
+        await self.declare((await self._read_declared()).assets, games=names)
 
     async def _read_declared(self) -> Declared:
         return await read_declared(self._address, topic=self._declarations, timeout_s=self._timeout_s)

@@ -6,7 +6,7 @@ failures: one element per append to come, with its error and whether the records
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Final, NamedTuple
 
 from ledger.core.games.tables import PayTable
@@ -35,6 +35,7 @@ class Appended:
         self.commands: set[tuple[str, str]] = set()
         self.tables: dict[str, PayTable] = {}
         self.money_rules: dict[str, Money] = {}
+        self.games: set[str] = set()
 
 
 class MemoryEventLog:
@@ -93,6 +94,12 @@ class MemoryEventLog:
 
     async def money_rules(self) -> dict[str, Money]:
         return dict(self.appended.money_rules)
+
+    async def games(self) -> set[str]:
+        return set(self.appended.games)
+
+    async def keep_games(self, names: Set[str]) -> None:
+        self.appended.games |= names
 
     async def close(self) -> None:
         """Nothing to release."""

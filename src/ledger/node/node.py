@@ -30,6 +30,7 @@ from ledger.core.record import Head, MalformedRecord, time_us_of
 from ledger.core.settlement import resolution_of
 from ledger.errors import LedgerError, LogDamaged
 from ledger.node.checkpoints import CHANGES_PER_CHECKPOINT, CHECKED_AT_START, Checkpoints, check_tail
+from ledger.node.kept_games import KeptGames
 from ledger.node.owned import OwnedPartitions, Prepare, Takeovers
 from ledger.node.ports import OPEN_FOLLOW_UPS_PAGE, OpenFollowUps, OtherNodes
 from ledger.node.unsettled import Unsettled
@@ -99,8 +100,11 @@ class Node:
         """``clock_off_us``: how far this clock is from the log's. ``forks``: how many records of a partition are no
         events, as far as it was read."""
         self._log, self._store, self._clock, self.assets = log, store, clock, assets
-        # Copies: its writers may learn further tables and rules.
-        self.rules = replace(rules, tables=dict(rules.tables), money_kept=dict(rules.money_kept))
+        # Copies: this node may learn further tables, rules and games.
+        self.rules = replace(
+            rules, tables=dict(rules.tables), money_kept=dict(rules.money_kept), names={*rules.names, *rules.games}
+        )
+        self.kept_games = KeptGames(log, self.rules, clock)
         self.partitions = log.partitions
         self.halted: asyncio.Future[LedgerError] = asyncio.get_running_loop().create_future()
         self.clock_off_us, self.forks = clock_off_us, forks
@@ -327,9 +331,15 @@ class Node:
         for request in requests:
             request.close(SHUTTING_DOWN)
 
+    async def prepare_local(self, requests: Sequence[Request]) -> None:
+        """See ``LocalWriters``."""
+        await self.kept_games.look_up_for(requests)
+
     def submit_local(self, requests: Sequence[Request]) -> None:
         """See ``LocalWriters``."""
         for request in requests:
+            if request.closed:
+                continue
             writer = self._open_writer_of(request.user_id)
             if writer is None:
                 request.close(NOT_OPEN)
@@ -369,7 +379,9 @@ class Node:
         the HTTP request."""
         group = RequestGroup(1, span)
         request = CommandRequest(command, request_sha256, actor, group, dry_run=dry_run, games=games)
-        self._submit(request)
+        await self.kept_games.look_up_for((request,))
+        if not request.closed:
+            self._submit(request)
         await group.done
         return request.response
 
@@ -391,6 +403,7 @@ class Node:
             CommandRequest(command, request_sha256, actor, group, dry_run=dry_run, games=games)
             for command, request_sha256 in commands
         ]
+        await self.kept_games.look_up_for(requests)
         return await self._responses_to(requests, group)
 
     async def first_response(self, user_id: str, command_id: str) -> Accepted | Failed | None:
@@ -408,6 +421,8 @@ class Node:
     async def _responses_to(self, requests: Sequence[Request], group: RequestGroup) -> list[AnyResponse]:
         for_others: list[Request] = []
         for request in requests:
+            if request.closed:
+                continue
             writer = self._open_writer_of(request.user_id)
             if writer is None:
                 for_others.append(request)

@@ -88,9 +88,14 @@ class Peers(Protocol):
 class LocalWriters(Protocol):
     """The writers of this node, as the forwarding between nodes uses them."""
 
+    async def prepare_local(self, requests: Sequence[Request]) -> None:
+        """Before ``submit_local``: read from the log what is needed to decide them. Closes those for which it cannot
+        be read."""
+        ...
+
     def submit_local(self, requests: Sequence[Request]) -> None:
-        """Submit the requests, in this order, to the writers of this node. A request whose partition is not open on
-        this node is closed as ``not_owner`` at once."""
+        """Submit the open ones of the requests, in this order, to the writers of this node. A request whose partition
+        is not open on this node is closed as ``not_owner`` at once."""
         ...
 
     def receive_local(self, follow_up: AnyFollowUp, arrived: Callable[[], None], span: Span | None = None) -> bool:

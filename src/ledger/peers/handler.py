@@ -32,6 +32,7 @@ class PeerHandler:
         """Close every request. No request was submitted before, and none is decided after ``deadline_us``."""
         for request in requests:
             request.deadline_us = deadline_us
+        await self._local.prepare_local(requests)
         self._local.submit_local(requests)
         for group in {id(request.group): request.group for request in requests}.values():
             await group.done

@@ -14,7 +14,7 @@ import asyncio
 import json
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from itertools import chain
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -41,11 +41,13 @@ from ledger.sqlite.log_file import (
     INSERT_META,
     SCHEMA,
     SELECT_ASSETS,
+    SELECT_GAMES,
     SELECT_MONEY_RULES,
     SELECT_TABLES,
     check_length,
     connect,
     last_head,
+    names_in,
     records_from,
     stored_partitions,
     wrong_partitions,
@@ -172,11 +174,16 @@ class SqliteEventLog:
         return stored
 
     async def declare(
-        self, assets: Assets, tables: Mapping[str, PayTable] | None = None, money: Mapping[str, Money] | None = None
+        self,
+        assets: Assets,
+        tables: Mapping[str, PayTable] | None = None,
+        money: Mapping[str, Money] | None = None,
+        games: Set[str] = frozenset(),
     ) -> None:
-        """Store the assets' exponents with the log, so that no written amount changes its meaning, and the pay tables
+        """Store the assets' exponents with the log, so that no written amount changes its meaning; the pay tables
         and rules of money flows by their digests, so that every bet is paid by the one that it was taken under, and
-        every bonus and commission can be recomputed.
+        every bonus and commission can be recomputed; and the names of the games, so that their periods can still get
+        an outcome after the rules have changed.
 
         Raises WrongAssets if an asset has another exponent in this log, or `assets` lacks one of this log;
         LogUnreadable if they cannot be stored."""
@@ -202,6 +209,7 @@ class SqliteEventLog:
             if money and not money.keys() <= kept_money.keys():
                 text = write_all({**kept_money, **money})
                 self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('money_rules', ?)", (text,))
+            self._keep_games(games)
         except (sqlite3.Error, ValueError, TypeError, AttributeError) as error:
             raise LogUnreadable(f"the assets and rules declared in {self._path} cannot be stored: {error}") from error
 
@@ -224,6 +232,27 @@ class SqliteEventLog:
             return self._kept_money()
         except (sqlite3.Error, ValueError, TypeError) as error:
             raise LogUnreadable(f"the rules of money flows in {self._path} cannot be read: {error}") from error
+
+    def _kept_games(self) -> set[str]:
+        return names_in(self._writer.execute(SELECT_GAMES).fetchone())
+
+    def _keep_games(self, names: Set[str]) -> None:
+        kept = self._kept_games()
+        if not names <= kept:
+            text = json.dumps(sorted(kept | names))
+            self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('games', ?)", (text,))
+
+    async def games(self) -> set[str]:
+        try:
+            return self._kept_games()
+        except (sqlite3.Error, ValueError, TypeError) as error:
+            raise LogUnreadable(f"the names of games in {self._path} cannot be read: {error}") from error
+
+    async def keep_games(self, names: Set[str]) -> None:
+        try:
+            self._keep_games(names)
+        except (sqlite3.Error, ValueError, TypeError) as error:
+            raise LogUnreadable(f"the names of games in {self._path} cannot be stored: {error}") from error
 
     def _sync_wal(self) -> None:
         """Make durable what a killed process left in the WAL: it may be written and not yet fsynced, and from now on

@@ -19,10 +19,12 @@ from ledger.errors import LedgerError, LogDamaged, LogUnavailable, LogUnreadable
 from ledger.ports import StoredRecord
 from ledger.sqlite.log_file import (
     SELECT_ASSETS,
+    SELECT_GAMES,
     SELECT_MONEY_RULES,
     SELECT_TABLES,
     check_length,
     connect,
+    names_in,
     records_from,
     stored_partitions,
 )
@@ -88,6 +90,14 @@ class SqliteRecords(_LogFile):
             return read_all(rows[0][0]) if rows else {}
         except (ValueError, TypeError) as error:
             raise LogUnreadable(f"the rules of money flows in {self._path} cannot be read: {error}") from error
+
+    def games(self) -> set[str]:
+        """Return the names of the games that are kept with the log."""
+        rows = self._rows(SELECT_GAMES)
+        try:
+            return names_in(rows[0] if rows else None)
+        except (ValueError, TypeError) as error:
+            raise LogUnreadable(f"the names of games in {self._path} cannot be read: {error}") from error
 
     def ends(self) -> list[int]:
         ends = dict(self._rows(self._ENDS))

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import chain, islice, takewhile
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -47,7 +47,6 @@ _PARTITIONS: Final = "SELECT partition FROM checkpoint"
 _SET_CHECKPOINT: Final = "INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?, ?)"
 _ROWS: Final = """SELECT CAST(key AS BLOB), value FROM value WHERE partition = ? AND key >= CAST(? AS TEXT)
     ORDER BY key LIMIT 500"""
-_DELETE: Final = "DELETE FROM value WHERE partition = ? AND key = ?"
 _FORGET_SOME_VALUES: Final = """DELETE FROM value WHERE partition = ?1 AND key IN (
     SELECT key FROM value WHERE partition = ?1 ORDER BY key LIMIT ?2)"""
 _FORGET_SOME_CHUNKS: Final = """DELETE FROM chunk WHERE rowid IN (
@@ -63,6 +62,12 @@ _PUT: Final = {
     rows: "INSERT OR REPLACE INTO value(partition, key, value) VALUES "  # noqa: S608 only placeholders
     + ",".join(["(?,?,?)"] * rows)
     for rows in _SIZES
+}
+_DELETE: Final = {
+    keys: "DELETE FROM value WHERE partition = ? AND key IN ("  # noqa: S608 only placeholders
+    + ",".join("?" * keys)
+    + ")"
+    for keys in _SIZES
 }
 _GET: Final = {
     keys: "SELECT key, value FROM value WHERE partition = ? AND key IN ("  # noqa: S608 only placeholders
@@ -87,6 +92,8 @@ _MERGE_AGAIN_S: Final = 300
 _DONE: Final = object()
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class SqliteStateStore:
@@ -163,13 +170,10 @@ class SqliteStateStore:
     def _get(self, reader: sqlite3.Connection, partition: int, keys: Sequence[str]) -> dict[str, Value]:
         found: dict[str, Value] = {}
         rows = [key for key in keys if not _is_id(key)]
-        done = 0
         try:
-            while done < len(rows):
-                size = next(size for size in _SIZES if size <= len(rows) - done)
-                for key, value in reader.execute(_GET[size], (partition, *rows[done : done + size])):
+            for some in _blocks(rows):
+                for key, value in reader.execute(_GET[len(some)], (partition, *some)):
                     found[key] = decode_value(value)
-                done += size
             for key in keys:
                 if _is_id(key) and (value := runs.find(reader, partition, key)) is not None:
                     found[key] = decode_value(value)
@@ -200,16 +204,12 @@ class SqliteStateStore:
         ids = sorted((key.encode(), value) for key, value in encoded if _is_id(key))
         # Sorted, so that neighbours in the tree are written together.
         rows = sorted(pair for pair in encoded if not _is_id(pair[0]))
-        kept = [pair for pair in rows if pair[1]]
         try:
             with self._transaction(saver):
-                saver.executemany(_DELETE, [(partition, key) for key, value in rows if not value])
-                done = 0
-                while done < len(kept):
-                    size = next(size for size in _SIZES if size <= len(kept) - done)
-                    values = chain.from_iterable((partition, *pair) for pair in kept[done : done + size])
-                    saver.execute(_PUT[size], list(values))
-                    done += size
+                for gone in _blocks([key for key, value in rows if not value]):
+                    saver.execute(_DELETE[len(gone)], (partition, *gone))
+                for kept in _blocks([pair for pair in rows if pair[1]]):
+                    saver.execute(_PUT[len(kept)], list(chain.from_iterable((partition, *pair) for pair in kept)))
                 runs.add(saver, partition, ids)
                 saver.execute(_SET_CHECKPOINT, (partition, at.seq, at.sha256, place))
             with self._writing:
@@ -330,11 +330,8 @@ class SqliteStateStore:
         rows = [pair for pair in pairs if not _is_id(pair[0].decode())]
         with self._transaction(filler):
             runs.fill(filler, partition, 1, ids)
-            done = 0
-            while done < len(rows):
-                size = next(size for size in _SIZES if size <= len(rows) - done)
-                filler.execute(_FILL[size], (partition, *chain.from_iterable(rows[done : done + size])))
-                done += size
+            for some in _blocks(rows):
+                filler.execute(_FILL[len(some)], (partition, *chain.from_iterable(some)))
         return len(ids)
 
     def _forget(self, connection: sqlite3.Connection, partition: int) -> None:
@@ -403,6 +400,15 @@ class SqliteStateCopy:
 def _is_id(key: str) -> bool:
     """Whether it is the key of a command or an item. Their number grows with the log."""
     return " " in key and key[0] != "!"
+
+
+def _blocks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """The items in blocks whose sizes are in ``_SIZES``."""
+    done = 0
+    while done < len(items):
+        size = next(size for size in _SIZES if size <= len(items) - done)
+        yield items[done : done + size]
+        done += size
 
 
 def _next_key(key: str) -> bytes:

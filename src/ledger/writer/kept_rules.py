@@ -10,6 +10,7 @@ from ledger.core.follow_up_commands import PayCommission
 from ledger.core.games.rules import RuleBook
 from ledger.errors import RulesMissing
 from ledger.ports import EventLog
+from ledger.writer.open_bets import OpenBets
 from ledger.writer.requests import FollowUpRequest
 
 _RESTORE = (
@@ -18,8 +19,10 @@ _RESTORE = (
 )
 
 
-async def learn_tables(log: EventLog, rules: RuleBook, partition: int, digests: set[str]) -> None:
-    """Get the pay tables of open bets, by their digests."""
+async def learn_rules_of_bets(log: EventLog, rules: RuleBook, partition: int, open_bets: OpenBets) -> None:
+    """Get the pay tables and the games of open bets. If the log lacks the name of a game, the bets are from a version
+    that kept no names: the log keeps it from now on."""
+    digests, games = open_bets.digests, open_bets.games
     if digests - rules.tables.keys():
         rules.tables.update(await log.tables())
     if missing := sorted(digests - rules.tables.keys()):
@@ -27,6 +30,11 @@ async def learn_tables(log: EventLog, rules: RuleBook, partition: int, digests: 
             f"partition {partition} has open bets that were taken under the pay table {missing[0]}, which {_RESTORE} "
             "this table"
         )
+    if games - rules.names:
+        rules.names.update(await log.games())
+    if unknown := games - rules.names:
+        await log.keep_games(unknown)
+        rules.names.update(unknown)
 
 
 async def learn_money_rules(

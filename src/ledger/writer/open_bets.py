@@ -81,6 +81,11 @@ class OpenBets:
         """The tables that the open bets of all periods were taken under, and maybe some of bets that have ended."""
         return {digest for open_bets in self._periods.values() for digest in open_bets.digests}
 
+    @property
+    def games(self) -> set[str]:
+        """The names of the games of the open bets."""
+        return {game for game, _ in self._periods}
+
     def of_period(self, period: Period, limit: int) -> list[int]:
         """The seqs of the first ``limit`` open bets of the period, as of the last commit."""
         open_bets = self._periods.get(period)

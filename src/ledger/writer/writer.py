@@ -41,7 +41,7 @@ from ledger.pacing import RareWarnings
 from ledger.ports import Clock, EventLog, StateStore
 from ledger.tracing import Span
 from ledger.writer.counts import RoundCounts
-from ledger.writer.kept_rules import learn_money_rules, learn_tables
+from ledger.writer.kept_rules import learn_money_rules, learn_rules_of_bets
 from ledger.writer.key_filter import KeyFilter
 from ledger.writer.mailbox import Mailbox
 from ledger.writer.opening import Opening
@@ -239,12 +239,12 @@ class Writer:
                 await self.store_writes.save_or_warn()
                 for _ in range(_MERGE_STEPS_PER_SAVE):
                     await self.store_writes.merge()
-        await self._learn_tables()
+        await self._learn_rules()
         return replayed
 
-    async def _learn_tables(self) -> None:
-        """Raises RulesMissing, LogUnavailable."""
-        await learn_tables(self._log, self._rules, self.partition, self.state.open_bets.digests)
+    async def _learn_rules(self) -> None:
+        """Raises RulesMissing, LogMisconfigured, LogUnavailable."""
+        await learn_rules_of_bets(self._log, self._rules, self.partition, self.state.open_bets)
 
     async def follow(self, *, save_every: int) -> int:
         """Before ``start``: fold in the events that others have written since. Returns how many.
@@ -258,7 +258,7 @@ class Writer:
             await asyncio.sleep(0)
             if self.state.changes >= save_every:
                 await self.store_writes.save_or_warn()
-        await self._learn_tables()
+        await self._learn_rules()
         return followed
 
     async def _catch_up(self, limit: int) -> int:
@@ -281,7 +281,7 @@ class Writer:
         """Raises Superseded, LogDamaged, LogUnavailable, RulesMissing."""
         while await self._catch_up(_REPLAY_PAGE):
             pass
-        await self._learn_tables()
+        await self._learn_rules()
         self._opening.check_still_owner(self.state)
 
     # --- life ------------------------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ from stakelog_client.generated.models import (
     BonusGrant,
     BonusGrants,
     Cohorts,
+    DeadLetter,
+    DeadLetters,
     Games,
     Gift,
     History,
@@ -46,6 +48,7 @@ from stakelog_client.generated.models import (
     Transfers,
     Wallet,
     Wallets,
+    Webhooks,
 )
 from stakelog_client.paths import path_of
 
@@ -475,3 +478,27 @@ class BlockingReads:
     ) -> ListedClients:
         """Read all clients."""
         return self.read("/v1/clients", {}, ListedClients, None, deadline_s)
+
+    def get_webhooks(
+        self,
+        *,
+        deadline_s: float | None = None,
+    ) -> Webhooks:
+        """Read all webhooks, and how far each of them got."""
+        return self.read("/v1/webhooks", {}, Webhooks, None, deadline_s)
+
+    def list_dead_letters(
+        self,
+        webhook_id: str,
+        *,
+        deadline_s: float | None = None,
+    ) -> Iterator[DeadLetter]:
+        """Read the events that a webhook did not take."""
+        return self.pages(
+            path_of("/v1/webhooks/{webhook_id}/dead-letters", webhook_id=webhook_id),
+            {},
+            DeadLetters,
+            DeadLetter,
+            None,
+            deadline_s,
+        )

@@ -385,6 +385,43 @@ class CountAndAmount(Struct, frozen=True, kw_only=True):
     """Sum without an upper bound, in the asset's minor unit"""
 
 
+class DeadLetter(Struct, frozen=True, kw_only=True):
+    """An event that was given up. `GET /v1/events/{position}` returns it."""
+
+    position: str
+    """Position of the event: `<partition>:<seq>`; it is the `webhook-id`"""
+
+    user_id: str
+    """The event's user, or a stream such as `game:wingo_1m`"""
+
+    type: str
+    """Type of the event"""
+
+    time_us: int
+    """Unix microseconds, UTC"""
+
+    attempts: int
+    """How often it was sent"""
+
+    first_attempt_at_us: int
+    """Unix microseconds, UTC"""
+
+    given_up_at_us: int
+    """Unix microseconds, UTC"""
+
+    error: str
+    """Why the last attempt failed"""
+
+
+class DeadLetters(Struct, frozen=True, kw_only=True):
+    """A page of dead letters, by position."""
+
+    items: list[DeadLetter]
+
+    next_cursor: str | None
+    """Leads to the next page; null: there is none"""
+
+
 class FirstDeposit(Struct, frozen=True, kw_only=True):
     """The wallet's first deposit."""
 
@@ -961,6 +998,42 @@ class ListedWallet(Struct, frozen=True, kw_only=True):
     """Asset to wagering; absent unless a deposit or a bonus had to be staked by the rules"""
 
 
+class ListedWebhook(Struct, frozen=True, kw_only=True):
+    """A webhook, and how far it got."""
+
+    webhook_id: str
+    """The webhook's id"""
+
+    url: str
+    """Where events are posted: `https://…`, to a public address. `STAKELOG_WEBHOOK_NETWORKS` allows private
+    networks, and there `http://…` too
+    """
+
+    types: list[str] | None
+    """The types of the events that it gets; null: all"""
+
+    give_up_s: int
+    """An event that was not delivered so many seconds after its first attempt becomes a dead letter; 0: after
+    one attempt
+    """
+
+    enabled: bool
+    """False: nothing is sent; what comes meanwhile is sent later"""
+
+    created_at_us: int
+    """Unix microseconds, UTC"""
+
+    waiting: int
+    """Events that failed and are tried again, and those behind them"""
+
+    dead_letters: int
+    """Events that were given up"""
+
+    cursors: list[str]
+    """For each partition: every event up to here was delivered, is of another type, waits, or is a dead letter
+    """
+
+
 class Mover(Struct, frozen=True, kw_only=True):
     """A user who won or lost money on the day."""
 
@@ -1464,3 +1537,9 @@ class Wallets(Struct, frozen=True, kw_only=True):
     """The `cursor` of the next page; null at the end of the list"""
 
     as_of: AsOfSeveral
+
+
+class Webhooks(Struct, frozen=True, kw_only=True):
+    """All webhooks, by time of creation."""
+
+    items: list[ListedWebhook]

@@ -64,6 +64,10 @@ class LastAdmin(Refused):
     """Last enabled admin (status 409)."""
 
 
+class TooManyWebhooks(Refused):
+    """Too many webhooks (status 409)."""
+
+
 class CommandIdReused(Refused):
     """command_id reused for another command (status 409)."""
 
@@ -247,6 +251,7 @@ BY_CODE: Final[dict[str, type[Refused]]] = {
     "unsupported_media_type": UnsupportedMediaType,
     "client_exists": ClientExists,
     "last_admin": LastAdmin,
+    "too_many_webhooks": TooManyWebhooks,
     "command_id_reused": CommandIdReused,
     "order_id_reused": OrderIdReused,
     "bet_id_reused": BetIdReused,

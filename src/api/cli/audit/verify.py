@@ -118,7 +118,7 @@ def _unchecked(what: str, kind: str, digests: tuple[str, ...]) -> str:
     """What was not examined, because rules are not known here."""
     return (
         f"WARNING: not checked {what} under {len(digests)} unknown {kind} ({', '.join(digests[:_SOURCES_SHOWN])}): "
-        "give the rules files that have them by --rules"
+        "give the rules files that have them by --rules; games whose rules this auditor lacks stay unchecked"
     )
 
 

@@ -80,4 +80,5 @@ KIND: Final = KindOfGame(
     wins=wins,
     results=10 ** len(_PLACES),
     wins_on=wins_on,
+    example=("B:1+sum:small", "01234"),
 )

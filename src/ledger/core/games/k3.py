@@ -102,4 +102,5 @@ KIND: Final = KindOfGame(
     wins=wins,
     results=len(_RESULTS),
     wins_on=counted(wins, _RESULTS),
+    example=("sum:9+odd+two:15", "135"),
 )

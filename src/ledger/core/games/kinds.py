@@ -4,8 +4,8 @@ A *leg* is one bet of a selection, as the client spells it: ``big``, ``number:7`
 table of odds. A leg can win at the odds of several kinds: Wingo's ``green`` wins at ``green`` or, on 5, at
 ``green_5``.
 
-To add rules: write a module with a ``KIND``, add it to ``catalog``, and test every result of every leg of it
-(``tests/unit/test_game_tables.py``).
+To add rules: write a module with a ``KIND``, add it to ``catalog``, and test every result of every leg of it.
+``CONTRIBUTING.md`` has an example.
 """
 
 import re
@@ -50,6 +50,8 @@ class KindOfGame(NamedTuple):
     """How many results there are; each is as likely as any other."""
     wins_on: Callable[[str], Mapping[str, int]]
     """Leg → the leg kinds that it can win, each with the number of results on which it does."""
+    example: tuple[str, str]
+    """A selection and a result, for the game's page in the documents."""
     unproven: Callable[[str, Proof | None, int], str | None] = needs_no_proof
     """(result, proof, end of the period in Unix microseconds) → why the proof does not show the result, for a person;
     None if it does."""

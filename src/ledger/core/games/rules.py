@@ -5,7 +5,7 @@ The games of the file: ``{"games": {"wingo_2s": {"close_ms": 500, "odds": {"numb
 its rules and its length.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -71,6 +71,15 @@ class RuleBook(Struct, frozen=True):
     money: Money = NO_MONEY
     money_digest: str = ""
     money_kept: dict[str, Money] = {}
+    names: set[str] = set()
+    """The games whose periods may get an outcome: those that take bets, and those that the log keeps, because rules
+    of earlier starts or of other nodes had them."""
+
+    def with_outcomes(self, name: str) -> Game | None:
+        """The game of that name if its periods may get an outcome. One that takes no bets any more has built-in odds,
+        because each of its bets is paid by the table that it was taken under. None for any other name."""
+        game = self.games.get(name)
+        return game_no_longer_played(name) if game is None and name in self.names else game
 
 
 def book_of(
@@ -78,8 +87,9 @@ def book_of(
     kept: Mapping[str, PayTable] | None = None,
     money: Money = NO_MONEY,
     money_kept: Mapping[str, Money] | None = None,
+    names: Iterable[str] = (),
 ) -> RuleBook:
-    """The book of ``games`` and ``money``, with the pay tables and rules that the log keeps."""
+    """The book of ``games`` and ``money``, with the pay tables, rules and names of games that the log keeps."""
     digest = digest_of_money(money)
     return RuleBook(
         games,
@@ -87,6 +97,7 @@ def book_of(
         money,
         digest,
         {**(money_kept or {}), **({digest: money} if digest else {})},
+        {*names, *games},
     )
 
 
@@ -109,8 +120,7 @@ def built_in_games() -> dict[str, Game]:
 
 @lru_cache(maxsize=256)
 def game_no_longer_played(name: str) -> Game | None:
-    """The game that a name describes, with built-in odds: the bets of a game that was removed from the rules file
-    still need the outcomes of their periods. None if the name has no rules or no length."""
+    """The game that a name describes, with built-in odds. None if the name has no rules or no length."""
     rules = name.rpartition("_")[0]
     if rules not in KINDS or length_s_of_game(name) is None:
         return None

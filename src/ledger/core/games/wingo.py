@@ -49,4 +49,5 @@ KIND: Final = KindOfGame(
     wins=wins,
     results=len(DIGITS),
     wins_on=counted(wins, DIGITS),
+    example=("big+number:7+green", "7"),
 )

@@ -5,7 +5,8 @@ the ledger looks up winning results. Nothing of ``ledger.core`` is imported.
 
 Invariants:
 (1) a table counts only under the SHA-256 of its canonical form: JSON with sorted keys and without spaces;
-(2) the digest of a pay table that is not known is remembered, so that a warning can name what was not checked.
+(2) the digest of a pay table that is not known, or that is one of rules which are not written here, is remembered, so
+    that a warning can name what was not checked.
 """
 
 import json
@@ -44,7 +45,8 @@ class PayTables:
 
     def __init__(self, forms: Mapping[str, bytes]) -> None:
         """``forms``: the tables as JSON, by digest. Raises WrongTable."""
-        self._known = {digest: _read(digest, form) for digest, form in forms.items()}
+        tables = {digest: _read(digest, form) for digest, form in forms.items()}
+        self._known = {digest: table for digest, table in tables.items() if table.rules in _RESULTS}
         self.missing: set[str] = set()
 
     def table_of(self, digest: str) -> Table | None:
@@ -83,10 +85,13 @@ def rules_of(game: str) -> str:
 
 
 def wrong_result(game: str, result: str, proof: Any, ends_at_us: int) -> str | None:
-    """Why the result is not one of this game; None if it is. ``proof`` is None if the event has no proof."""
+    """Why the result is not one of this game; None if it is, or if the rules of the game are not written here.
+    ``proof`` is None if the event has no proof."""
     rules = rules_of(game)
+    if rules not in _RESULTS:
+        return None
     symbols = _FACES if rules == "k3" else _DIGITS
-    if len(result) != _LENGTH_OF_RESULT.get(rules, -1) or any(symbol not in symbols for symbol in result):
+    if len(result) != _LENGTH_OF_RESULT[rules] or any(symbol not in symbols for symbol in result):
         return f"{result} is not a result of {rules}"
     if rules != "trx_wix":
         return None
