@@ -25,6 +25,7 @@ VALUES: Final = {
     "game": "wingo_30s",
     "period": "20241004T120000Z",
     "code": "unknown",
+    "webhook_id": "wh_0123456789abcdef",
 }
 NEEDED: Final = {
     "/v1/events": f"partition={HERE}",
@@ -43,9 +44,15 @@ COMMAND: Final = "/v1/commands/{user_id}/{command_id}"
 """A failure of its read must not say that nothing was written: that would be taken for the command's outcome."""
 OF_THE_LOG: Final = ("/v1/partitions", "/v1/events", "/v1/events/{position}", COMMAND, "/v1/seals")
 WITHOUT_TABLES: Final = (
+    "/admin",
+    "/admin/assets/{name}",
+    "/admin/now",
+    "/admin/verification",
     "/v1/clients",
     "/v1/games",
     "/v1/events/{position}/receipt",
+    "/v1/webhooks",
+    "/v1/webhooks/{webhook_id}/dead-letters",
     "/.well-known/jwks.json",
     "/.well-known/oauth-authorization-server",
 )

@@ -113,6 +113,7 @@ def serve() -> None:
     STAKELOG_SLOW_QUERY_MS  the same for reads of the read model [200]
     STAKELOG_TRACES         where traces go, such as http://collector:4318 [nowhere]
     STAKELOG_TRACE_RATIO    the share of requests that is traced, 0 to 1 [0.01]
+    STAKELOG_WEBHOOK_NETWORKS  private networks that webhooks may go to, such as 10.20.0.0/16 [none]
     STAKELOG_RULES        the built-in games, or a JSON file of games, pay tables and money flows
     """
     from api.cli.logs import set_up_logs

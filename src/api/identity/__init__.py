@@ -7,7 +7,7 @@ and disables clients, ``hashing`` checks their secrets, ``tokens`` makes and che
 and tokens in the tables of ``tables``, which ``database`` opens on SQLite, PostgreSQL or MySQL.
 
 ``master_key`` wraps all other keys: those that sign, in ``keys``, and those of the users' private texts, in
-``private``. Their port is in ``key_store``, its adapter in ``database_keys``.
+``private``. Their port is in ``key_store``, its adapters are in ``database_keys`` and ``memory_keys``.
 
 ``receipts`` checks what was signed by public keys alone, ``receipt_keys`` reads these from a data folder.
 ``copying`` copies all tables into another database.

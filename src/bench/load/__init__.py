@@ -2,5 +2,5 @@
 
 `bodies` makes the requests and `generator` posts them. `client` looks into responses; `retrying` retries until a
 command is accepted, `paging` reads a long history, `freshness` measures when a command is visible, `feeds` has many
-live feeds open. `grown_log` writes a long log without a service.
+live feeds open. `library` posts by the client library, `grown_log` writes a long log without a service.
 """

@@ -2,7 +2,7 @@
 
 So a measure need not wait for a moment of the day, such as the end of a period. The measured times do not include
 HTTP. The interpreter is set as `stakelog serve` sets it: with the usual settings the garbage collector walks all live
-values again and again, and a settlement of 100,000 bets takes half as much time again.
+values again and again, so the bench would measure something else than the service.
 """
 
 from __future__ import annotations
