@@ -1,6 +1,6 @@
 """Traces of requests, as the ledger sees them: *spans*, each one part of the work for one traced request.
 
-A request that is not traced has no span, and costs nothing but the look whether there is one. The ledger knows no
+A request that is not traced has no span; its only cost is that check. The ledger knows no
 technology of traces: ``api/tracing`` makes the spans.
 """
 

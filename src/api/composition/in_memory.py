@@ -58,9 +58,8 @@ class InMemoryService:
         assets: str = DEFAULT_ASSETS,
         rules: Mapping[str, Any] | None = None,
     ) -> None:
-        """``start_us``: the time at the start. ``assets``: as in STAKELOG_ASSETS. ``rules``: what the file of
-        STAKELOG_RULES has. Raises ValueError,
-        WrongRules."""
+        """``start_us``: the first time of the clock. ``assets``: in the form of STAKELOG_ASSETS. ``rules``: the
+        content of a rules file, as STAKELOG_RULES names it. Raises ValueError, WrongRules."""
         self.now_us = start_us
         self._partitions = partitions
         self._assets = parse_assets(assets)
@@ -120,7 +119,7 @@ class InMemoryService:
     async def settle(self) -> None:
         """Wait until everything that is due now has happened, and all follow-ups have arrived. Raises the error that
         halted the node."""
-        for _ in range(2):  # what is idle may get a follow-up from the task that runs next
+        for _ in range(2):  # twice: the next task may still deliver a follow-up to an idle writer
             await asyncio.sleep(0)
             while not self._is_quiet():  # noqa: ASYNC110 - many writers' state
                 await asyncio.sleep(_QUIET_LOOK_S)

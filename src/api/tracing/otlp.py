@@ -47,7 +47,7 @@ _queue_log = logging.getLogger("opentelemetry.sdk._shared_internal")
 
 
 class Watches(Protocol):
-    """What ends the spans ``visible``."""
+    """Ends each span ``visible`` when the read model has its event."""
 
     def has_room(self) -> bool: ...
     def add(self, span: Span, partition: int, seq: int) -> None: ...

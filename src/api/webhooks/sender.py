@@ -2,12 +2,13 @@
 
 Invariants:
 (1) a user's event is sent only after the one before it was delivered or given up;
-(2) an event is sent at least once: its cursor passes it only with a save that has it as delivered or as a letter.
+(2) an event is sent at least once: the cursor moves past an event only in the save that records it
+    as delivered or stores it as a letter.
     After a crash, or when a partition moves, what was sent since the last save is sent again, under the same
     ``webhook-id``;
 (3) memory is bounded, whatever the endpoint does: ``_FRESH_MAX`` events and ``_FRESH_BYTES`` over all partitions, and
     the letters of ``stream``. At most ``CONNECTIONS`` requests are under way;
-(4) while nothing can be saved nothing new is sent: what would be sent again after a crash stays bounded.
+(4) while saves fail, no new event is sent. This bounds what is sent again after a crash.
 """
 
 import asyncio
@@ -40,10 +41,10 @@ RETRY_S_MAX: Final = 1_800
 """The pause before the first retry, which doubles with each failure, and the longest one. Each is made shorter at
 random, by half at most, so that the events that failed together do not come back together."""
 _RECOVERY_EVERY_US: Final = 60_000_000
-"""When a receiver is back, everything that waits is due at once, at most once in so long. Chosen: users whose events
-are refused again and again get no more than an attempt a minute by it."""
+"""When a receiver works again, all waiting events become due, at most once per this interval. Chosen: events that
+fail every time are retried no more than once a minute because of it."""
 _FAILURES: Final = 3
-"""So many failures without a success between them: the receiver is away."""
+"""After so many failures in a row, the receiver counts as away."""
 _FRESH_MAX: Final = 500
 _FRESH_BYTES: Final = 4 * 1024 * 1024
 _LOOK_S: Final = 0.05

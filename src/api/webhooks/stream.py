@@ -23,8 +23,8 @@ from msgspec import Struct
 from api.webhooks.ports import Claimed, Letter, Saved
 
 LETTERS_MAX: Final = 100
-"""Of one endpoint and partition. Chosen: that many users whose events are refused do not hold up the others. While a
-receiver is away, so many of its events are tried again and again; the others stay in the log."""
+"""The limit for one endpoint and partition. Chosen: up to so many refused users delay no others. While a receiver is
+away, only these events are retried; the others stay in the log."""
 
 PAGE: Final = 100
 """Records that are read at once. Chosen: one read for many requests."""

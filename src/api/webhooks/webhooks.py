@@ -1,8 +1,9 @@
 """All webhooks of this process: the endpoints as clients change them, and a ``Sender`` for each enabled one.
 
 Invariants:
-(1) without an endpoint nothing runs. A process that shares its log with others looks every ``POLL_S`` whether another
-    one has added, changed or deleted an endpoint; one that is alone knows;
+(1) without an endpoint nothing runs. A process that shares its log with others checks every ``POLL_S`` whether
+    another one has changed an endpoint. A process with a log of its own makes all changes itself, so it does not
+    poll;
 (2) a secret leaves this module once, when it is made; the store has it only wrapped by the master key.
 """
 

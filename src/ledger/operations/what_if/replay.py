@@ -10,8 +10,9 @@ one. The second one decides what corresponds to it:
 - an expiry, or the closing of a day's turnover: what is due in that wallet.
 
 Invariants:
-(1) with the rules that the log was written under, the two worlds stay equal: a follow-up and a timer that both have
-    happen at the moment at which the log has them. Those that only the second one has happen at once, and when due;
+(1) with the rules that the log was written under, the two worlds stay equal: a follow-up or timer that both have
+    happens where the log has it. If only the second world has it, a follow-up happens at once, and a timer when
+    it is due;
 (2) an effect is decided after its cause, also where both have the same time;
 (3) nothing is written, and no command is decided that the log does not have.
 """
@@ -215,7 +216,7 @@ class _Replay:
             self._begin()
         other = self._other
         assert other is not None
-        # Not up to the end of the window: what the log does not have yet, the second world does not have either.
+        # Only up to the last event of the log, not to the end of the window: the first world has no later events.
         self._fire(other, self._time_us)
         worlds = (self._actual, other)
         keys = {key for world in worlds if world.figures is not None for key in world.figures.users}
@@ -400,8 +401,9 @@ class _Replay:
         *,
         wait: bool = True,
     ) -> None:
-        """Let happen what is due in a wallet of the second world. With ``wait``, a timer that the first one still has
-        waits for the log's event. ``at`` and ``sends`` are those of the log's timer that has happened just now."""
+        """Fire the due timers of a wallet in the second world. With ``wait``, stop at a timer that the first world
+        still has: it fires with the log's event. ``at`` and ``sends`` are those of the log's timer that has happened just
+        now."""
         wallet = other.wallet(user_id)
         while (event := expire(wallet, time_us, 0)) is not None:
             due_us = next_due_us(wallet)
@@ -419,7 +421,7 @@ class _Replay:
                 wallet = other.wallet(user_id)
 
     def _fire(self, other: World, time_us: int) -> None:
-        """Let happen what became due up to ``time_us``, in the order of time, where the log does not have it."""
+        """Fire the timers due up to ``time_us``, in the order of time, except those that the log fires itself."""
         while self._due and self._due[0][0] <= time_us:
             due_us, user_id = heappop(self._due)
             if self._noted.get(user_id) == due_us:
@@ -438,7 +440,7 @@ class _Replay:
 
 
 def _has_timer(actual: Wallet, event: Event, due_us: int | None) -> bool:
-    """Whether ``actual`` has the timer, of the same due time, that ``event`` lets happen."""
+    """Whether ``actual`` still has the timer that ``event`` fires, with the same due time."""
     match event.data:
         case HoldExpired(hold_id=hold_id):
             return any(hold.hold_id == hold_id and hold.expires_at_us == due_us for hold in actual.expiring_holds)
