@@ -402,8 +402,8 @@ class _Replay:
         wait: bool = True,
     ) -> None:
         """Fire the due timers of a wallet in the second world. With ``wait``, stop at a timer that the first world
-        still has: it fires with the log's event. ``at`` and ``sends`` are those of the log's timer that has happened just
-        now."""
+        still has: it fires with the log's event. ``at`` and ``sends`` are those of the log's timer that has just
+        happened."""
         wallet = other.wallet(user_id)
         while (event := expire(wallet, time_us, 0)) is not None:
             due_us = next_due_us(wallet)
