@@ -42,8 +42,9 @@ class OperatorsPage:
         page.on("console", lambda message: self.errors.append(message.text) if self._is_error(message) else None)
 
     def _is_error(self, message: Any) -> bool:
-        # The browser reports each response with a problem, and each that is lost: tests look at what the page shows.
-        return message.type == "error" and not message.text.startswith("Failed to load resource")
+        # The browser reports each response with a problem, and each lost connection; tests look at the page.
+        reported = ("Failed to load resource", "WebSocket connection to ")
+        return message.type == "error" and not message.text.startswith(reported)
 
     def open(self, tab: str = "") -> None:
         self.page.goto(f"{self.url}#/{tab}")
