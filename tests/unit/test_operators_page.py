@@ -407,12 +407,15 @@ async def test_the_log_is_accused_only_if_a_fault_is_named_and_the_verification_
     monkeypatch.setattr("api.http.verification.sys.executable", str(program))
     verification = Verification(tmp_path)
     assert verification.start("meera")
-    pid = int(await asyncio.to_thread(told.read_text))
-    while os.getpriority(os.PRIO_PROCESS, pid) != 10:  # noqa: ASYNC110 - nothing tells of it
-        await asyncio.sleep(0.01)
-    assert (await asyncio.to_thread(Path(f"/proc/{pid}/oom_score_adj").read_text)) == "1000\n"
-    await asyncio.to_thread(asked.write_text, printed)
-    while verification.state.status == "running":  # noqa: ASYNC110 - as the page does
-        await asyncio.sleep(0.01)
-    assert verification.state.status == status
-    assert verification.state.lines[-1] == printed.splitlines()[-1].removeprefix("stakelog audit verify: ")
+    try:
+        pid = int(await asyncio.to_thread(told.read_text))
+        while os.getpriority(os.PRIO_PROCESS, pid) != 10:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+        assert (await asyncio.to_thread(Path(f"/proc/{pid}/oom_score_adj").read_text)) == "1000\n"
+        await asyncio.to_thread(asked.write_text, printed)
+        while verification.state.status == "running":  # noqa: ASYNC110 - as the page does
+            await asyncio.sleep(0.01)
+        assert verification.state.status == status
+        assert verification.state.lines[-1] == printed.splitlines()[-1].removeprefix("stakelog audit verify: ")
+    finally:
+        await verification.stop()
