@@ -402,7 +402,8 @@ async def test_the_log_is_accused_only_if_a_fault_is_named_and_the_verification_
     os.mkfifo(told)
     os.mkfifo(asked)
     program = tmp_path / "program"
-    program.write_text(f"#!/bin/sh\necho $$ > {told}\ncat {asked}\nexit 1\n")
+    repeat = f'while read -r line; do echo "$line"; done < {asked}'
+    program.write_text(f"#!/bin/sh\necho $$ > {told}\n{repeat}\nexit 1\n")
     program.chmod(0o700)
     monkeypatch.setattr("api.http.verification.sys.executable", str(program))
     verification = Verification(tmp_path)
