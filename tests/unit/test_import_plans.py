@@ -4,6 +4,7 @@ after the posting, and how it stops."""
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -140,10 +141,10 @@ class LateReads:
             return httpx.Response(200, json=results)
         return httpx.Response(results[0]["status"], json=results[0].get("result") or results[0]["problem"])
 
-    def _posted(self, command: dict[str, object]) -> dict[str, object]:
+    def _posted(self, command: dict[str, Any]) -> dict[str, Any]:
         if command["user_id"] in self.refused:
             return {"status": 403, "problem": {"code": "forbidden", "detail": "not for you"}}
-        self.cash[str(command["user_id"])] += int(str(command.get("amount", 0)))
+        self.cash[command["user_id"]] += command.get("amount", 0)
         placed = {"position": "0:1", "partition": 0, "seq": 1, "time_us": 1, "head": "0" * 64}
         return {"status": 201, "result": {**placed, "type": "t", "data": {}, "balances": {}, "postings": []}}
 
