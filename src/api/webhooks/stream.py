@@ -159,7 +159,7 @@ class Stream:
     def give_up(self, lane: Lane, now_us: int) -> None:
         """The first event of the lane becomes a dead letter. The others of the lane go on waiting as letters; the
         next one inherits the time of the first attempt. So after an event was given up, those behind it get one
-        attempt each until one is delivered, and a user whose every event is refused does not wait for each of them."""
+        attempt each until one is delivered: a user whose every event is refused does not wait for each of them."""
         event = lane.events[0]
         event.next_at_us = now_us
         self._dead.append(self._letter(lane.user_id, event))
