@@ -54,7 +54,7 @@ class WebhookStoreContract:
             "a change is seen by its revision"
         )
         claimed = await here.claim("wh_1", 1, 10)
-        assert claimed == Claimed(1, 9, [], False)
+        assert claimed == Claimed(1, 9, [], False, [])
         assert await here.save("wh_1", [saved(1, 9, waiting=[letter(8)])]) == set()
         assert await there.delete("wh_1")
         assert not await there.delete("wh_1")
@@ -93,17 +93,23 @@ class WebhookStoreContract:
     async def test_only_who_claimed_a_partition_last_saves_it(self, open_webhooks: OpenWebhookStore) -> None:
         (here, _), (there, _) = open_webhooks(), open_webhooks()
         await here.add(SHOP, secret(SHOP), [3, 3])
-        assert await here.claim("wh_1", 1, 10) == Claimed(1, 3, [], False)
+        assert await here.claim("wh_1", 1, 10) == Claimed(1, 3, [], False, [])
         kept = [letter(4), letter(5, attempts=0, first_at_us=0, next_at_us=0, error="", user_id="meera")]
         assert await here.save("wh_1", [saved(1, 6, waiting=kept)]) == set()
-        assert await there.claim("wh_1", 1, 10) == Claimed(2, 6, kept, False)
+        assert await there.claim("wh_1", 1, 10) == Claimed(2, 6, kept, False, [])
         assert await here.save("wh_1", [saved(1, 7, delivered=[4]), saved(0, 4)._replace(partition=0)]) == {1}
         again = replace(kept[0], attempts=2, error="status 502")
         assert await there.save("wh_1", [saved(2, 8, waiting=[again], delivered=[5])]) == set()
-        assert await here.claim("wh_1", 1, 10) == Claimed(3, 8, [again], False)
+        assert await here.claim("wh_1", 1, 10) == Claimed(3, 8, [again], False, [])
         assert await here.save("wh_1", [saved(3, 8, dead=[again])]) == set()
-        assert await here.claim("wh_1", 1, 10) == Claimed(4, 8, [], False), "a dead letter waits for a replay only"
+        assert await here.claim("wh_1", 1, 10) == Claimed(4, 8, [], False, []), (
+            "a dead letter waits for a replay only"
+        )
         assert await there.totals() == {"wh_1": Totals(0, 1, [4, 8])}
+        assert await here.save("wh_1", [saved(4, 8, waiting=[letter(12)], dead=[letter(10)])]) == set()
+        assert await there.claim("wh_1", 1, 10) == Claimed(5, 8, [letter(12)], False, [10, 12]), (
+            "letters after the cursor are named, dead ones too"
+        )
 
     async def test_dead_letters_are_listed_by_position_and_replayed(self, open_webhooks: OpenWebhookStore) -> None:
         store, _ = open_webhooks()
@@ -119,7 +125,7 @@ class WebhookStoreContract:
         assert await store.dead_letters("wh_1", (0, 298), 2) == [letter(299, 0), letter(1, 1)]
         assert await store.revive("wh_1", {(0, 2), (1, 7), (1, 999)}, NOW + 9) == 2
         assert await store.claim("wh_1", 1, 10) == Claimed(
-            3, 299, [letter(7, attempts=0, first_at_us=0, next_at_us=NOW + 9, error="")], False
+            3, 299, [letter(7, attempts=0, first_at_us=0, next_at_us=NOW + 9, error="")], False, []
         ), "the claim before it is void, so that its sender reads them"
         assert await store.revive("wh_1", None, NOW) == 596
         claimed = await store.claim("wh_1", 1, 10)

@@ -131,7 +131,8 @@ def test_the_package_brings_its_pytest_fixture_and_the_tests_of_the_example_game
     copytree(ROOT / "examples" / "game_server", tests, ignore=ignore_patterns("__pycache__"))
     (of_readme,) = (block for block in examples_of_the_readme() if "stakelog_ledger" in block)
     (tests / "test_readme.py").write_text(of_readme)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed), str(ROOT / "src")])}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment = {**inherited, "PYTHONPATH": os.pathsep.join([str(installed), str(ROOT / "src")])}
     pytest_run = (
         sys.executable,
         "-m",

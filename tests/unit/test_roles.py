@@ -44,7 +44,7 @@ READS: Final = {
     GAME_SERVER: r"/v1/(wallets|leaderboards|games|gifts|commands|live).*",
     PLAYER: r"/v1/(wallets/|orders|leaderboards|games|live).*",
     OPERATOR: r"(?!/v1/events|/v1/clients|/metrics).*",
-    AUDITOR: r"(?!/v1/clients|/v1/webhooks).*",
+    AUDITOR: r"(?!/v1/clients).*",
     ADMIN: r".*",
 }
 """The contract's table in patterns: what each role may read."""

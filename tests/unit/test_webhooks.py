@@ -10,10 +10,17 @@ from random import Random
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import update
 from standardwebhooks.webhooks import Webhook
 
+from api.identity.database import IdentityDatabase
+from api.identity.database_keys import WEBHOOK_SECRETS
+from api.identity.ports import IdentityUnavailable
+from api.identity.tables import METADATA
 from api.webhooks.sender import CONNECTIONS, FIRST_RETRY_S, RETRY_S_MAX
-from api.webhooks.stream import LETTERS_MAX, PAGE
+from api.webhooks.store import DatabaseWebhookStore
+from api.webhooks.stream import PAGE, USERS_MAX
+from api.webhooks.webhooks import GIVE_UP_S
 from unit.given import deposit, open_wallet
 from unit.node_in_memory import World
 from unit.webhooks_in_memory import Sending
@@ -184,6 +191,28 @@ async def test_a_user_whose_events_are_refused_and_a_receiver_that_hangs_delay_n
         assert listed[f"{receiver.url}/hangs"].totals.cursors == [0, 0], "nothing of it is lost"
 
 
+async def test_many_events_behind_a_refused_one_delay_no_other_user_and_are_given_up_with_it(
+    world: World, receiver: Receiver, tmp_path: Path
+) -> None:
+    receiver.decide = lambda one: 500 if one.event["user_id"] == "refused" else 200
+    many = 2 * PAGE
+    await play(world, many, ["refused"])
+    await play(world, 0)
+    async with Sending(tmp_path, receiver, world) as sending:
+        endpoint, _ = await sending.add(give_up_s=600)
+        await receiver.until(lambda: len(receiver.taken) == len(USERS))
+        await sending.until(lambda: sending.webhooks.counts.dead > 0)
+        tried = len(receiver.got)
+        while sending.webhooks.counts.dead <= many:
+            await sending.looked()  # no time passes any more
+        assert len(receiver.got) <= tried + many + 1, "one attempt each"
+        dead = await sending.webhooks.dead_letters(endpoint.endpoint_id, None, 1_000) or []
+        assert {one.attempts for one in dead[1:]} == {1}
+        receiver.decide = lambda _: 200
+        await world.post_many(deposit(1, order_id="last", command_id="last", user_id="refused"))
+        await receiver.until(lambda: len(receiver.taken) == len(USERS) + 1)
+
+
 async def test_while_a_receiver_is_away_little_is_tried_and_everything_comes_at_once_when_it_is_back(
     world: World, receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -196,7 +225,7 @@ async def test_while_a_receiver_is_away_little_is_tried_and_everything_comes_at_
         while len(receiver.got) > tried:  # no time passes, so each event is tried once
             tried = len(receiver.got)
             await sending.looked()
-        assert 2 * LETTERS_MAX <= tried <= 2 * (LETTERS_MAX + PAGE + PAGE // 2), "the others stay in the log"
+        assert 2 * USERS_MAX <= tried <= 2 * (USERS_MAX + PAGE + PAGE // 2), "the others stay in the log"
         async with asyncio.timeout(60):
             while (await sending.webhooks.listed())[0].totals.waiting < tried:
                 await sending.looked()  # they are saved
@@ -252,6 +281,107 @@ async def test_a_partition_that_moves_continues_from_the_stored_cursor(
     for user in [*USERS, "new"]:
         seqs = [seq(got) for got in receiver.taken if got.event["user_id"] == user]
         assert seqs == sorted(seqs)
+
+
+async def test_a_partition_that_is_lost_after_another_node_claimed_it_disturbs_no_request(
+    world: World, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.webhooks.sender._SAVE_S", 1e9)  # it learns of the claim when it loses the partition
+    receiver.decide = lambda one: 0 if one.position.startswith("0:") else 200
+    await play(world, 0)
+    of_1 = {place for place in positions(world, "wallet_opened") if place.startswith("1:")}
+    async with Sending(tmp_path, receiver, world) as sending:
+        endpoint, _ = await sending.add(types=("wallet_opened",))
+        await receiver.until(lambda: len(receiver.taken) == len(of_1))
+        await sending.looked()
+        waiting = Counter(one.position for one in receiver.got if one.status == 0)
+        assert await sending.store.claim(endpoint.endpoint_id, 1, 10)
+        sending.owned = {0}
+        await sending.looked()
+        assert Counter(one.position for one in receiver.got if one.status == 0) == waiting, "none is sent again"
+
+
+@pytest.mark.parametrize("give_up_s", [GIVE_UP_S, 0], ids=["it waits", "it is dead"])
+async def test_what_failed_while_an_older_event_was_being_sent_is_not_sent_twice_by_the_next_sender(
+    world: World, receiver: Receiver, tmp_path: Path, give_up_s: int
+) -> None:
+    await play(world, 0)
+    of_0 = sorted(place for place in positions(world, "wallet_opened") if place.startswith("0:"))
+    oldest, *later = sorted(of_0, key=lambda place: int(place[2:]))
+    receiver.decide = lambda one: 0 if one.position == oldest else 500
+    async with Sending(tmp_path, receiver, world) as sending:
+        sending.owned = {0}
+        endpoint, _ = await sending.add(types=("wallet_opened",), give_up_s=give_up_s)
+        async with asyncio.timeout(60):
+            while sum((await sending.webhooks.listed())[0].totals[:2]) < len(later):
+                await sending.looked()  # they are saved
+        assert (await sending.webhooks.listed())[0].totals.cursors[0] < int(oldest[2:])
+        receiver.decide = lambda _: 200
+        assert await sending.webhooks.rotate(endpoint.endpoint_id, grace_s=0)
+        await sending.applied()
+        await receiver.until(lambda: oldest in {one.position for one in receiver.taken})
+        sending.pass_s(FIRST_RETRY_S)
+        expected = [500, 200] if give_up_s else [500]
+        await sending.looked()
+        await receiver.until(lambda: len(receiver.got) >= 2 + len(later) * len(expected))
+        await sending.looked()
+        for place in later:
+            assert [one.status for one in receiver.got if one.position == place] == expected
+        ((_, totals),) = await sending.webhooks.listed()
+        assert totals.dead == (0 if give_up_s else len(later))
+
+
+async def test_an_endpoint_whose_secret_is_damaged_stops_no_other_and_counts_as_late(
+    world: World, receiver: Receiver, tmp_path: Path
+) -> None:
+    await play(world, 0, ["u1"])
+    async with Sending(tmp_path, receiver, world) as sending:
+        damaged, _ = await sending.add(f"{receiver.url}/damaged")
+        sending.pass_s(1)  # so that it is the first of the two
+        await sending.add()
+        await receiver.until(lambda: len(receiver.taken) == 1 and len(receiver.got) == 2)
+        await sending.looked()
+        assert sending.webhooks.lag_s == 0
+    database = IdentityDatabase(tmp_path / "identity.sqlite3", METADATA)
+    async with database.transaction() as connection:
+        is_damaged = WEBHOOK_SECRETS.c.endpoint_id == damaged.endpoint_id
+        await connection.execute(update(WEBHOOK_SECRETS).where(is_damaged).values(wrapped_key="AAAA"))
+    await database.close()
+    async with Sending(tmp_path, receiver, world) as sending:
+        await play(world, 0, ["u2"])
+        await receiver.until(lambda: len(receiver.got) == 3)
+        assert receiver.got[-1].path == "/hooks"
+        await sending.looked()
+        sending.pass_s(2_000)
+        assert sending.webhooks.lag_s == 2_000
+        assert [one.url for one in sending.webhooks.running] == [receiver.url]
+
+
+async def test_it_is_late_while_partitions_cannot_be_claimed_or_endpoints_cannot_be_read(
+    world: World, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise IdentityUnavailable("it does not respond")
+
+    async with Sending(tmp_path, receiver, world) as sending:
+        await sending.add()
+        await sending.applied()
+    with monkeypatch.context() as broken:
+        broken.setattr(DatabaseWebhookStore, "claim", fails)
+        async with Sending(tmp_path, receiver, world) as sending:
+            await sending.looked()
+            sending.pass_s(2_000)
+            assert sending.webhooks.lag_s == 2_000
+            broken.undo()
+            async with asyncio.timeout(60):
+                while sending.webhooks.lag_s:
+                    await sending.looked()
+    monkeypatch.setattr(DatabaseWebhookStore, "endpoints", fails)
+    async with Sending(tmp_path, receiver, world) as sending:
+        async with asyncio.timeout(60):
+            while not sending.webhooks.lag_s:
+                sending.pass_s(1)
+                await asyncio.sleep(0.005)
 
 
 async def test_a_replay_from_a_position_repeats_everything_from_there_on(

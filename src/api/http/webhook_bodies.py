@@ -200,7 +200,15 @@ class DeadLetter(Struct, frozen=True):
     type: _Type
     time_us: _TimeUs
     attempts: Annotated[int, Meta(ge=1, description="How often it was sent", examples=[53])]
-    first_attempt_at_us: _TimeUs
+    first_attempt_at_us: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=TIME_US_MAX,
+            description="Unix microseconds, UTC; if an event before it of the same user was given up, of that one",
+            examples=[_NOW_US],
+        ),
+    ]
     given_up_at_us: _TimeUs
     error: Annotated[str, Meta(description="Why the last attempt failed", examples=["status 500"])]
 

@@ -17,7 +17,7 @@ from api.http.webhook_bodies import (
     WebhookRotateBody,
     Webhooks,
 )
-from api.identity.identity import ADMIN, OPERATOR
+from api.identity.identity import ADMIN, AUDITOR, OPERATOR
 from api.routes.parameters import DeadLettersQuery, OfWebhook
 from api.routes.webhooks import (
     delete_webhook,
@@ -31,6 +31,7 @@ from api.routes.webhooks import (
 )
 
 _CHANGES: Final = (ADMIN,)
+_READS: Final = (OPERATOR, AUDITOR, ADMIN)
 _REPLAYS: Final = (OPERATOR, ADMIN)
 _STORE: Final = ("not_found", "log_unavailable")
 _TAKES: Final = (*BODY, *_STORE)
@@ -40,7 +41,7 @@ WEBHOOK_ROUTES: Final[tuple[AnyRoute, ...]] = (
         method="GET",
         path="/v1/webhooks",
         handler=get_webhooks,
-        roles=_REPLAYS,
+        roles=_READS,
         returns=(Body(Webhooks, "All webhooks", examples=("webhooks",)),),
         problems=_STORE,
         tag="webhooks",
@@ -118,7 +119,7 @@ WEBHOOK_ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=get_dead_letters,
         parameters=OfWebhook,
         query=DeadLettersQuery,
-        roles=_REPLAYS,
+        roles=_READS,
         returns=(Body(DeadLetters, "A page, by position", examples=("dead_letters",)),),
         problems=_STORE,
         tag="webhooks",

@@ -55,9 +55,10 @@ class Letter(Struct, frozen=True):
     time_us: int
     """The event's."""
     attempts: int
-    """0: it waits behind another event of its user."""
+    """0: there was none yet."""
     first_at_us: int
-    """Of the first attempt; 0: there was none."""
+    """Of the first attempt, or that of the event before it of the same user if that one was given up; 0: it waits
+    behind another event of its user."""
     next_at_us: int
     """When it is tried again; of a dead one: when it was given up."""
     error: str
@@ -65,12 +66,15 @@ class Letter(Struct, frozen=True):
 
 
 class Claimed(NamedTuple):
-    """A cursor and the letters that wait. ``more``: there are more of them, with higher seqs."""
+    """A cursor and the letters that wait."""
 
     claim: int
     seq: int
     letters: list[Letter]
     more: bool
+    """Whether there are more of them, with higher seqs."""
+    after: list[int]
+    """The seqs after the cursor that are letters, waiting or dead. Their events are not read again."""
 
 
 class Saved(NamedTuple):

@@ -104,6 +104,8 @@ class Sender:
         self._guard, self._counts, self._jitter = guard, counts, jitter
         self._wanted = frozenset(TYPES if endpoint.types is None else endpoint.types)
         self._streams: dict[int, Stream] = {}
+        self._unclaimed_us: dict[int, int] = {}
+        """Partition of this node that is not claimed → since when."""
         self._ready: deque[Lane] = deque()
         self._later: list[tuple[int, int, Lane]] = []
         """A heap of (due at, number, lane)."""
@@ -131,14 +133,16 @@ class Sender:
             await self._save()
         except IdentityUnavailable as error:
             _log.warning("the last deliveries to %s will be repeated: %s", self.endpoint.endpoint_id, error)
-        if self._sending is not None:
-            await self._sending.close()
+        finally:
+            if self._sending is not None:
+                await self._sending.close()
 
     @property
     def oldest_us(self) -> int | None:
-        """The time of the oldest event that is known and not delivered; None: there is none."""
+        """The time of the oldest event that is known and not delivered, or since when a partition should have been
+        claimed, if that is longer ago; None: neither."""
         times = [stream.oldest_us for stream in self._streams.values()]
-        return min((time for time in times if time is not None), default=None)
+        return min((*(time for time in times if time is not None), *self._unclaimed_us.values()), default=None)
 
     # --- the loop --------------------------------------------------------------------------------------------------
 
@@ -176,6 +180,9 @@ class Sender:
 
     async def _take_partitions(self) -> None:
         ends = self._log.ends()
+        now_us = self._clock()
+        missing = [partition for partition in ends if partition not in self._streams]
+        self._unclaimed_us = {partition: self._unclaimed_us.get(partition, now_us) for partition in missing}
         lost = [partition for partition in self._streams if partition not in ends]
         if lost:
             await self._save()  # the next owner may not have claimed them yet
@@ -203,14 +210,20 @@ class Sender:
                 claimed.seq,
                 end,
             )
-            claimed = claimed._replace(seq=end, letters=[one for one in claimed.letters if one.seq <= end])
+        claimed = claimed._replace(
+            seq=min(claimed.seq, end),
+            letters=[one for one in claimed.letters if one.seq <= end],
+            after=[seq for seq in claimed.after if seq <= end],
+        )
+        self._unclaimed_us.pop(partition, None)
         stream = self._streams[partition] = Stream(partition, claimed)
         for lane in stream.lanes.values():
             self._schedule(lane)
 
     def _drop(self, partition: int) -> None:
-        stream = self._streams.pop(partition)
-        stream.is_dropped = True
+        stream = self._streams.pop(partition, None)
+        if stream is not None:  # None: a save has found that it was claimed again
+            stream.is_dropped = True
 
     async def _read(self) -> None:
         fresh = sum(stream.fresh for stream in self._streams.values())

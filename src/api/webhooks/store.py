@@ -147,7 +147,13 @@ class DatabaseWebhookStore:
             if row is None:
                 return None
             letters = [_letter(letter) for letter in await connection.execute(wanted)]
-        return Claimed(row.claim, row.seq, letters[:letters_max], len(letters) > letters_max)
+            after = select(LETTERS.c.seq).where(
+                LETTERS.c.endpoint_id == endpoint_id,
+                LETTERS.c.partition_number == partition,
+                LETTERS.c.seq > row.seq,
+            )
+            seqs = sorted((await connection.execute(after)).scalars())
+        return Claimed(row.claim, row.seq, letters[:letters_max], len(letters) > letters_max, seqs)
 
     async def save(self, endpoint_id: str, saved: Sequence[Saved]) -> set[int]:
         superseded: set[int] = set()

@@ -9,8 +9,10 @@ does not hold up the others.
 
 Invariants:
 (1) the cursor to save is the last seq before the oldest fresh event;
-(2) reading pauses while ``LETTERS_MAX`` letters wait, or half a page of fresh events: so there are at most
-    ``LETTERS_MAX`` and one and a half pages of both together.
+(2) reading pauses while ``USERS_MAX`` users have letters, or ``LETTERS_MAX`` letters wait, or half a page of fresh
+    events: so there are at most ``LETTERS_MAX`` and one and a half pages of both together;
+(3) an event is in its lane once. A letter may be after the cursor, because an older event of another user is still
+    being sent: what is read again after a claim is skipped if it is a letter already, waiting or dead.
 """
 
 from collections import deque
@@ -22,9 +24,12 @@ from msgspec import Struct
 
 from api.webhooks.ports import Claimed, Letter, Saved
 
-LETTERS_MAX: Final = 100
-"""The limit for one endpoint and partition. Chosen: up to so many refused users delay no others. While a receiver is
-away, only these events are retried; the others stay in the log."""
+USERS_MAX: Final = 100
+"""Of one endpoint and partition. Chosen: up to so many refused users delay no others. While a receiver is away, only
+the first events of these users are retried; the others wait."""
+
+LETTERS_MAX: Final = 1_000
+"""Of one endpoint and partition. Chosen: the events behind a refused one may be many, and take half a megabyte."""
 
 PAGE: Final = 100
 """Records that are read at once. Chosen: one read for many requests."""
@@ -76,9 +81,12 @@ class Stream:
         """Whether the partition is not this node's any more, or was claimed again."""
         self.lanes: dict[str, Lane] = {}
         self.letters = 0
+        self.refused = 0
+        """Lanes of letters."""
         self.fresh_bytes = 0
         self._fresh: dict[int, Waiting] = {}
         self._saved_seq = claimed.seq
+        self._known = set(claimed.after)
         self._changed: dict[int, tuple[str, Waiting]] = {}
         """Letters to save, with their users."""
         self._dead: list[Letter] = []
@@ -88,7 +96,9 @@ class Stream:
             event.attempts, event.error, event.is_letter = letter.attempts, letter.error, True
             event.first_at_us, event.next_at_us = letter.first_at_us, letter.next_at_us
             self.letters += 1
-            self._lane(letter.user_id).events.append(event)
+            lane = self._lane(letter.user_id)
+            lane.events.append(event)
+            self.refused += len(lane.events) == 1
 
     def _lane(self, user_id: str) -> Lane:
         lane = self.lanes.get(user_id)
@@ -102,7 +112,8 @@ class Stream:
 
     @property
     def may_read(self) -> bool:
-        return not self.more and self.letters < LETTERS_MAX and self.fresh <= PAGE // 2
+        has_room = self.refused < USERS_MAX and self.letters < LETTERS_MAX
+        return not self.more and has_room and self.fresh <= PAGE // 2
 
     @property
     def oldest_us(self) -> int | None:
@@ -116,6 +127,9 @@ class Stream:
             found = _decode(record)
             assert found.seq == self.read_to + 1, (found.seq, self.read_to)
             self.read_to = found.seq
+            if found.seq in self._known:
+                self._known.remove(found.seq)
+                continue
             if found.type not in wanted:
                 continue
             event = Waiting(found.seq, found.type, found.time_us, record)
@@ -143,11 +157,16 @@ class Stream:
             self._become_letter(lane, one)
 
     def give_up(self, lane: Lane, now_us: int) -> None:
-        """The first event of the lane becomes a dead letter. The others of the lane go on waiting as letters."""
+        """The first event of the lane becomes a dead letter. The others of the lane go on waiting as letters; the
+        next one inherits the time of the first attempt. So after an event was given up, those behind it get one
+        attempt each until one is delivered: a user whose every event is refused does not wait for each of them."""
         event = lane.events[0]
         event.next_at_us = now_us
         self._dead.append(self._letter(lane.user_id, event))
         self._remove_first(lane)
+        if lane.events:
+            lane.events[0].first_at_us = event.first_at_us
+            self._become_letter(lane, lane.events[0])
 
     def _remove_first(self, lane: Lane) -> None:
         event = lane.events.popleft()
@@ -159,6 +178,7 @@ class Stream:
             self._forget_fresh(event)
         if not lane.events:
             del self.lanes[lane.user_id]
+            self.refused -= event.is_letter
 
     def _become_letter(self, lane: Lane, event: Waiting) -> None:
         if not event.is_letter:
@@ -167,6 +187,7 @@ class Stream:
             event.is_letter = True
             event.record = None
             self.letters += 1
+            self.refused += event is lane.events[0]
         elif event is not lane.events[0]:
             return  # it is saved, and has not changed
         self._changed[event.seq] = (lane.user_id, event)

@@ -36,6 +36,7 @@ GIVE_UP_S_MAX: Final = 7 * 86_400
 GRACE_S: Final = 86_400
 """How long the secret before a rotation still signs, unless the rotation says otherwise. Chosen."""
 _AFTER_ERROR_S: Final = 1.0
+_WARN_EVERY_S: Final = 60.0
 _STOP_WITHIN_S: Final = 12.0
 """Chosen: longer than a transaction may take."""
 
@@ -82,6 +83,11 @@ class Webhooks:
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
         self._warnings = RareWarnings(_log)
+        self._not_opened = RareWarnings(_log, every_s=_WARN_EVERY_S)
+        self._unread_us: int | None = None
+        """Since when the endpoints cannot be read for the first time; None: they were read."""
+        self._unopened_us: dict[str, int] = {}
+        """Endpoint whose secrets cannot be opened → since when."""
 
     def start(self) -> None:
         self._task = background.keep(self._watch, "webhooks")
@@ -106,20 +112,29 @@ class Webhooks:
 
     @property
     def lag_s(self) -> float:
-        """The age of the oldest event of this process's partitions that an enabled endpoint has not got."""
+        """The age of the oldest event of this process's partitions that an enabled endpoint has not got. Where none
+        are known because nothing can be sent: for how long that has been so."""
         times = [sender.oldest_us for sender in self._senders.values()]
+        times += [self._unread_us, *self._unopened_us.values()]
         oldest_us = min((time for time in times if time is not None), default=None)
         return 0.0 if oldest_us is None else max(0, self._clock() - oldest_us) / 1e6
 
     # --- the senders -----------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
+        was_read = False
         while not self._stopping:
             self._changed.clear()
             pause_s = self._poll_s
             try:
-                await self._follow(await self._store.endpoints())
+                stored = await self._store.endpoints()
+                self._unread_us, was_read = None, True
+                await self._follow(stored)
+                if self._unopened_us:
+                    pause_s = _AFTER_ERROR_S if pause_s is None else max(pause_s, _AFTER_ERROR_S)
             except LedgerError as error:
+                if not was_read and self._unread_us is None:
+                    self._unread_us = self._clock()
                 self._warnings.warn("the webhooks cannot be read: %s", error)
                 pause_s = _AFTER_ERROR_S
             with suppress(TimeoutError):
@@ -127,7 +142,7 @@ class Webhooks:
                     await self._changed.wait()
 
     async def _follow(self, stored: Sequence[StoredEndpoint]) -> None:
-        """Run a sender for each enabled endpoint as it is now. Raises MasterKeyUnusable, KeyDamaged."""
+        """Run a sender for each enabled endpoint as it is now, except for those whose secrets cannot be opened."""
         wanted = {one.endpoint.endpoint_id: one for one in stored if one.endpoint.enabled}
         await self._stop_senders(
             [
@@ -136,13 +151,23 @@ class Webhooks:
                 if endpoint_id not in wanted or wanted[endpoint_id].endpoint != sender.endpoint
             ]
         )
+        self._unopened_us = {one: since_us for one, since_us in self._unopened_us.items() if one in wanted}
         for endpoint_id, (endpoint, wrapped) in wanted.items():
-            if endpoint_id not in self._senders:
-                keys = [Secret(self._masters.unwrap(one.wrapped, one.name), one.until_us) for one in wrapped]
-                sender = self._senders[endpoint_id] = Sender(
-                    endpoint, keys, self._store, self._log, self._clock, self.guard, self.counts, self._jitter
-                )
-                sender.start()
+            if endpoint_id in self._senders:
+                continue
+            now_us = self._clock()
+            valid = [one for one in wrapped if one.until_us is None or now_us < one.until_us]
+            try:
+                keys = [Secret(self._masters.unwrap(one.wrapped, one.name), one.until_us) for one in valid]
+            except LedgerError as error:
+                self._unopened_us.setdefault(endpoint_id, now_us)
+                self._not_opened.warn("nothing is sent to the webhook %s: %s", endpoint_id, error)
+                continue
+            self._unopened_us.pop(endpoint_id, None)
+            sender = self._senders[endpoint_id] = Sender(
+                endpoint, keys, self._store, self._log, self._clock, self.guard, self.counts, self._jitter
+            )
+            sender.start()
 
     async def _stop_senders(self, endpoint_ids: Sequence[str]) -> None:
         await asyncio.gather(*(self._senders.pop(endpoint_id).stop() for endpoint_id in endpoint_ids))

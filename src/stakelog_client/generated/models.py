@@ -404,7 +404,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     """How often it was sent"""
 
     first_attempt_at_us: int
-    """Unix microseconds, UTC"""
+    """Unix microseconds, UTC; if an event before it of the same user was given up, of that one"""
 
     given_up_at_us: int
     """Unix microseconds, UTC"""
