@@ -75,9 +75,18 @@ ROLES: Final = {route.operation: next((role for role in route.roles if role != P
 
 OF_STREAMS: Final = {"record_result", "cancel_period", "create_gift", "close_gift"}
 """The user_id of these is a game's or a gift's."""
-MAY_BE_MALFORMED: Final = {"getEvents", "postToken", "postClient", "postRotation"}
+MAY_BE_MALFORMED: Final = {
+    "getEvents",
+    "postClient",
+    "postReplay",
+    "postRotation",
+    "postToken",
+    "postWebhook",
+    "postWebhookChange",
+}
 """The document cannot know how many partitions this log has, nor which refresh tokens there are (400, by RFC 6749),
-nor which types of commands a role may post, nor that a grace is given in the query or in the body."""
+nor which types of commands a role may post, nor that a grace is given in the query or in the body, nor to which
+addresses a webhook may go."""
 MIDNIGHTS: Final = ("20261123T000000Z", "20261124T000000Z")
 """Periods of games of every length start then: no schema has the starts of one game."""
 STREAMS: Final = {"/v1/gifts/{code}": "gift:", "/v1/referral-codes/{code}": "code:"}

@@ -37,6 +37,15 @@ def deposits(number: int) -> list[dict[str, Any]]:
     return [{**fields, "user_id": user} for user in USERS]
 
 
+def is_saved(cluster: Cluster, receiver: Receiver) -> bool:
+    """Whether the cursors have passed all that was delivered."""
+    (webhook,) = send(cluster.urls[1], "GET", "/v1/webhooks").json()["items"]
+    places = (cursor.partition(":") for cursor in webhook["cursors"])
+    cursors = {int(partition): int(seq) for partition, _, seq in places}
+    delivered = (map(int, one.position.split(":")) for one in receiver.taken)
+    return all(cursors[partition] >= seq for partition, seq in delivered)
+
+
 async def test_a_node_that_is_killed_in_mid_delivery_is_continued_by_the_other_from_the_stored_cursor(
     own_kafka: Kafka, postgresql: EmptyDatabases, tmp_path: Path
 ) -> None:
@@ -58,6 +67,8 @@ async def test_a_node_that_is_killed_in_mid_delivery_is_continued_by_the_other_f
             repeated = len(receiver.got) - len(receiver.taken)
             assert repeated == 0, "one sender each: nothing comes twice while no partition moves"
 
+            while not is_saved(cluster, receiver):  # noqa: ASYNC110 - the nodes are other processes
+                await asyncio.sleep(0.05)
             hung = asyncio.Event()
 
             def hangs(_: Any) -> int:
