@@ -31,7 +31,7 @@ allows. The deadline of the call bounds it too."""
 
 LOOK_UP_SHARE: Final = 0.2
 LOOK_UP_S_MAX: Final = 2.0
-"""The part of a call's deadline that is kept for the look-up of an unknown outcome. Chosen: 2 s of the usual 30 s."""
+"""The part of a call's deadline that is kept to find out an unknown outcome. Chosen: 2 s of the usual 30 s."""
 
 USERS_REMEMBERED: Final = 100_000
 """For this many users the client knows the position of its last write. Chosen: some 20 MB."""
@@ -84,7 +84,8 @@ class AsyncClient(Commands, Reads):
         """Post a command given as its JSON object. If it has no `command_id`, the client makes one.
 
         Posting the same command again, under the same `command_id`, returns the first result. If no response says
-        what became of the command, the last part of the deadline is for a look-up. Raises Refused by the code,
+        what became of the command, the last part of the deadline is for a look-up; if it finds the id, the command is
+        posted once more, because only the ledger can tell whether it is the same. Raises Refused by the code,
         OutcomeUnknown, Unavailable, UnexpectedResponse.
         """
         whole = {name: value for name, value in command.items() if _is_given(name, value, command)}
@@ -94,21 +95,31 @@ class AsyncClient(Commands, Reads):
         try:
             result = await self._batcher.post(whole, until_s - look_up_s)
         except OutcomeUnknown as unknown:
-            result = await self._looked_up(unknown, until_s)
+            result = await self._looked_up(whole, unknown, until_s)
         self._remember(whole["user_id"], result)
         return result
 
-    async def _looked_up(self, unknown: OutcomeUnknown, until_s: float) -> Result:
-        """Raises `unknown` if the command is not in the ledger: a request with it may still arrive."""
+    async def _looked_up(self, whole: dict[str, Any], unknown: OutcomeUnknown, until_s: float) -> Result:
+        """The result, once the look-up has shown that the ledger has a command under this id.
+
+        That may be another command, if the caller has used the id twice. Only the ledger can compare them exactly, so
+        the command is posted again: it has no effect, because its id is taken, and gets its first result, or the
+        refusal `command_id_reused`. Raises `unknown` if the ledger has no command under this id: a request with it
+        may still arrive.
+        """
         if self._closed:
             raise unknown
         try:
             found = await self.outcome(unknown.user_id, unknown.command_id, deadline_s=until_s - time.monotonic())
+            if found is not None:
+                body = msgspec.json.encode(whole)
+                response = await until_definite(self._session, "POST", "/v1/commands", until_s, body)
+                return _decoded(response.content, Result)
         except StakelogError as error:
+            if isinstance(error, Refused) and error.code == "command_id_reused":
+                raise
             raise unknown from error
-        if found is None:
-            raise unknown
-        return found
+        raise unknown
 
     async def outcome(self, user_id: str, command_id: str, *, deadline_s: float | None = None) -> Result | None:
         """The result of a command that was posted before; None if it is not in the ledger.

@@ -257,12 +257,14 @@ def _left_s(deadline_s: float) -> float:
     return left_s
 
 
-async def until_definite(session: Session, method: str, path: str, deadline_s: float) -> httpx.Response:
-    """A read, tried until the deadline. Raises Refused, UnexpectedResponse, Unavailable."""
+async def until_definite(
+    session: Session, method: str, path: str, deadline_s: float, body: bytes | None = None
+) -> httpx.Response:
+    """A request that may be sent twice, tried until the deadline. Raises Refused, UnexpectedResponse, Unavailable."""
     attempt = 0
     while True:
         try:
-            return await session.send(method, path, None, deadline_s)
+            return await session.send(method, path, body, deadline_s)
         except Ambiguous as error:
             wait_s = pause_s(attempt, error.retry_after_s)
             if time.monotonic() + wait_s >= deadline_s:

@@ -28,7 +28,17 @@ ELSEWHERE: Final = {
 
 TASKS: Final = {
     "awaited": {
-        *("check", "child-end", "child-stop", "consumer-start", "first-open", "kafka-append", "look", "prefetch"),
+        *(
+            "check",
+            "child-end",
+            "child-stop",
+            "consumer-start",
+            "first-open",
+            "kafka-append",
+            "kept-games",
+            "look",
+            "prefetch",
+        ),
         *("save-", "server", "shared-read", "source-page", "stop", "worker-confirm", "worker-stop", "worker-watch"),
     },
     "keep": {

@@ -47,6 +47,7 @@ class SmallService:
 
     def __init__(self) -> None:
         self.written: list[tuple[str, str]] = []
+        self.bodies: dict[tuple[str, str], Any] = {}
         self.requests: list[tuple[str, str, int]] = []
         """Method, path with query, and how many commands."""
         self.faults: list[Fault] = []
@@ -54,7 +55,7 @@ class SmallService:
         self.login_faults: list[Fault] = []
         self.failing: dict[str, str] = {}
         self.look_ups = False
-        """Whether commands can be looked up, whatever else does not work."""
+        """Whether commands can be looked up, whatever else does not work. Once one is found, all works again."""
         self.hold: asyncio.Event | None = None
         """While it is not set, no request but a look-up gets a response."""
         self.arrived = asyncio.Event()
@@ -73,6 +74,7 @@ class SmallService:
             found = ("u", path.rpartition("/")[2])
             if found not in self.written:
                 return refused(404, "not_found")
+            self.faults.clear()
             return httpx.Response(200, json=self._result(self.written.index(found) + 1))
         if self.hold is not None:
             await self.hold.wait()
@@ -111,6 +113,9 @@ class SmallService:
             return {"status": 422, "problem": problem(422, "amount_out_of_range", field="amount")}
         if (user_id, command_id) not in self.written:
             self.written.append((user_id, command_id))
+            self.bodies[user_id, command_id] = command
+        if self.bodies[user_id, command_id] != command:
+            return {"status": 409, "problem": problem(409, "command_id_reused")}
         return {"status": 201, "result": self._result(self.written.index((user_id, command_id)) + 1)}
 
     def _result(self, seq: int) -> dict[str, Any]:
@@ -251,6 +256,22 @@ async def test_an_unknown_outcome_is_looked_up_before_the_deadline(
     assert service.written == [("u", "c")]
     looked_up = [path for method, path, _ in service.requests if method == "GET"]
     assert looked_up == ["/v1/commands/u/c", "/v1/commands/u/not-written"]
+
+
+async def test_an_id_that_another_command_has_is_no_success_after_an_unknown_outcome(
+    service: SmallService, client_of: Callable[..., AsyncClient]
+) -> None:
+    """The look-up finds the other command. Its result was returned, and the money of this one was lost."""
+    service.look_ups = True
+    async with client_of() as client:
+        assert (await deposit(client, "u", "c", 7)).seq == 1
+        service.faults = [httpx.ReadError("lost"), *(refused(503, "overloaded") for _ in range(100))]
+        with pytest.raises(refusals.CommandIdReused):
+            await deposit(client, "u", "c", 5, deadline_s=2)
+        service.hold = asyncio.Event()
+        with pytest.raises(OutcomeUnknown):
+            await deposit(client, "u", "c", 5, deadline_s=2)
+    assert service.written == [("u", "c")]
 
 
 async def test_a_command_without_a_definite_response_ends_as_outcome_unknown_at_its_deadline(

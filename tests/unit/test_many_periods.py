@@ -1,6 +1,9 @@
 """Periods of many games at once, at midnight, and of a game that is no longer played."""
 
+import asyncio
 from unittest.mock import patch
+
+import pytest
 
 from ledger.core.bet_events import BetSettled
 from ledger.core.fields import Proof
@@ -167,7 +170,45 @@ async def test_while_the_log_cannot_be_read_an_outcome_of_an_unknown_game_is_not
     assert isinstance(failed, Failed)
     assert failed.reason == "log_unavailable"
     assert isinstance(accepted, Accepted)
+    world.clock.now_us += SECOND_US
     assert (await world.refused(unknown)).code == "unknown_game"
+    await world.stop()
+
+
+async def test_however_many_ask_for_unknown_games_the_log_is_read_once_a_second_also_while_it_fails() -> None:
+    """Players can ask. Each read of a log in Kafka opens a connection of its own."""
+    world = await World(PARTITIONS).start()
+    game, reads, go_on = world.node.kept_games.game, 0, asyncio.Event()
+    fails = False
+
+    async def games() -> set[str]:
+        nonlocal reads
+        reads += 1
+        await go_on.wait()
+        if fails:
+            raise LogUnavailable("gone")
+        return set(world.appended.games)
+
+    with patch.object(world.log, "games", games):
+        early = [asyncio.create_task(game(f"wingo_{length}s")) for length in range(90, 110)]
+        await asyncio.sleep(0.01)
+        assert reads == 1
+        world.appended.games.add("wingo_45s")
+        world.clock.now_us += SECOND_US
+        late = asyncio.create_task(game("wingo_99s"))
+        await asyncio.sleep(0.01)
+        go_on.set()
+        assert await asyncio.gather(*early) == [None] * 20
+        assert await late is None
+        assert reads == 2, "a caller is answered by a read that began not long before it came"
+        fails = True
+        world.clock.now_us += SECOND_US
+        assert [type(one) for one in await asyncio.gather(*map(game, "abc"), return_exceptions=True)] == [
+            LogUnavailable
+        ] * 3
+        with pytest.raises(LogUnavailable):
+            await game("d")
+        assert reads == 3
     await world.stop()
 
 

@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from api.cli.main import stakelog
-from ledger.core.games.rules import BUILT_IN
+from ledger.core.games.periods import name_of
+from ledger.core.games.rules import RuleBook, book_of, read_rules
 from ledger.core.wallet import DAY_US
 from ledger.memory.log import MemoryEventLog
 from ledger.operations.what_if.replay import what_if
@@ -24,7 +25,8 @@ from properties.scenarios import Post, book_of_money
 from properties.test_ledger_machine import MemoryMachine
 from sqlite_log import damage
 from unit.folders import write_log
-from unit.given import ASSETS, SECOND_US
+from unit.given import ASSETS, NOON, SECOND_US, deposit, open_wallet, place_bet, record_result
+from unit.node_in_memory import World
 from unit.test_audit import Lists
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "what-if.md"
@@ -76,14 +78,8 @@ class Case:
             self.data = write_log(folder / "data", machine.log.appended.records)
         finally:
             machine.teardown()
-        asyncio.run(self._declare())
+        asyncio.run(declared(self.data, 3, book_of_money(MONEY)))
         self.folder = folder
-
-    async def _declare(self) -> None:
-        log = SqliteEventLog(self.data / EVENTS, 3)
-        rules = book_of_money(MONEY)
-        await log.declare(ASSETS, BUILT_IN.tables, rules.money_kept)
-        await log.close()
 
     def run(self, rules: Any, *more: str, from_us: int = 0, to_us: int = 0, data: Path | None = None) -> Result:
         file = self.folder / "rules.json"
@@ -163,6 +159,41 @@ def test_the_unchanged_rules_make_no_difference(case: Case) -> None:
     for row in (*found["totals"], *found["games"], *found["users"]):
         assert set(row["difference"].values()) == {0}, row
     assert "No user's figures differ." in case.run(SAME).stdout
+
+
+async def result_of_a_game_of_the_rules() -> World:
+    world = await World(rules=book_of(read_rules('{"games": {"wingo_90s": {}}}', ASSETS).games)).start()
+    period = name_of(NOON)
+    await world.given(open_wallet("u1"), deposit(500))
+    await world.given(place_bet(500, "b", game="wingo_90s", period=period, selection="big"))
+    world.clock.now_us = NOON + 92 * SECOND_US
+    await world.accepted(record_result("7", period, game="wingo_90s"))
+    await world.quiet()
+    await world.stop()
+    return world
+
+
+async def declared(data: Path, partitions: int, rules: RuleBook) -> None:
+    log = SqliteEventLog(data / EVENTS, partitions)
+    await log.declare(ASSETS, rules.tables, rules.money_kept, rules.names)
+    await log.close()
+
+
+def test_the_outcome_of_a_game_that_the_rules_no_longer_have_makes_no_difference(tmp_path: Path) -> None:
+    """The log keeps the game's name, so the service accepted the result; so must the replay."""
+    world = asyncio.run(result_of_a_game_of_the_rules())
+    data = write_log(tmp_path / "data", world.appended.records)
+    asyncio.run(declared(data, 1, world.options["rules"]))
+    (tmp_path / "rules.json").write_text("{}")
+    window = ("--from", str(NOON + 91 * SECOND_US), "--to", str(NOON + 100 * SECOND_US))
+    arguments = ["what-if", "--rules", str(tmp_path / "rules.json"), *window, "--data", str(data), "--json"]
+    done = CliRunner().invoke(stakelog, arguments)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["refused"] == []
+    assert [user["actual"]["paid_out"] for user in found["users"]] == [980]
+    for row in (*found["totals"], *found["games"], *found["users"]):
+        assert set(row["difference"].values()) == {0}, row
 
 
 def test_the_table_shows_the_differences_and_parquet_has_them_all(case: Case, tmp_path: Path) -> None:

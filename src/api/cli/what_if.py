@@ -133,13 +133,17 @@ def _source(data: Path | None, log: str | None) -> "Iterator[tuple[SqliteRecords
             raise CannotAudit(str(error)) from error
         with closing(KafkaRecords(cluster)) as in_topic:
             declared = in_topic.declared()
-            yield in_topic, declared.assets, book_of(BUILT_IN.games, declared.tables, {}, declared.money)
+            yield (
+                in_topic,
+                declared.assets,
+                book_of(BUILT_IN.games, declared.tables, {}, declared.money, declared.games),
+            )
         return
     with opened(data, None, None) as records:
         from ledger.sqlite.readers import SqliteRecords
 
         assert isinstance(records, SqliteRecords)
-        kept = book_of(BUILT_IN.games, records.tables(), {}, records.money_rules())
+        kept = book_of(BUILT_IN.games, records.tables(), {}, records.money_rules(), records.games())
         yield records, records.assets() or parse_assets(DEFAULT_ASSETS), kept
 
 
@@ -152,7 +156,7 @@ def _book(rules_file: Path, assets: "Assets", kept: "RuleBook") -> "RuleBook":
         rules = read_rules(rules_file.read_text("utf-8"), assets)
     except (WrongRules, OSError, ValueError) as error:
         raise CannotAudit(f"{rules_file} is not a rules file for this log: {error}") from error
-    return book_of(rules.games, kept.tables, rules.money, kept.money_kept)
+    return book_of(rules.games, kept.tables, rules.money, kept.money_kept, kept.names)
 
 
 def _compared(

@@ -4,8 +4,10 @@ Rules that another node started with can name a game that these do not have. Its
 bet. So a name that this node does not know is looked up in the log, before a command or a read refuses it.
 """
 
+import asyncio
 from collections.abc import Sequence
 
+from ledger import background
 from ledger.core.commands import CancelPeriod, RecordResult
 from ledger.core.fields import GAME_STREAM
 from ledger.core.games.periods import SECOND_US
@@ -15,8 +17,8 @@ from ledger.ports import Clock, EventLog
 from ledger.writer.requests import CommandRequest, Failed, Request
 
 _LOOK_US = SECOND_US
-"""How often at most the log is asked: otherwise wrong names would cost a read each. It is less than the time between
-the first bet on a new game and its first outcome (``RESULT_AFTER_US``)."""
+"""How often at most the log is asked: otherwise wrong names would cost a read each, also while reads fail. It is less
+than the time between the first bet on a new game and its first outcome (``RESULT_AFTER_US``)."""
 
 
 class KeptGames:
@@ -24,7 +26,10 @@ class KeptGames:
 
     def __init__(self, log: EventLog, rules: RuleBook, clock: Clock) -> None:
         self._log, self._rules, self._clock = log, rules, clock
-        self._looked_us: int | None = None
+        self._look: asyncio.Task[None] | None = None
+        """The last read of the names, which all who come while it runs share. One that failed answers those who come
+        too early for another."""
+        self._looked_us = 0
 
     async def game(self, name: str) -> Game | None:
         """The game of that name; None if no rules that the log knows have had it. Raises LedgerError."""
@@ -50,10 +55,17 @@ class KeptGames:
 
     async def _look_up(self, names: Sequence[str]) -> None:
         """Raises LedgerError."""
-        if self._rules.names.issuperset(names):
-            return
-        now_us = self._clock()
-        if self._looked_us is not None and abs(now_us - self._looked_us) < _LOOK_US:
-            return
+        came_us = self._clock()
+        for _ in range(2):  # the first read may have begun long before this call; the second begins after it
+            if self._rules.names.issuperset(names):
+                return
+            if self._look is None or (self._look.done() and abs(self._clock() - self._looked_us) >= _LOOK_US):
+                self._looked_us = self._clock()
+                self._look = background.awaited(self._read(), "kept-games")
+            looked_us = self._looked_us
+            await background.result_of(self._look)
+            if came_us - looked_us < _LOOK_US:
+                return
+
+    async def _read(self) -> None:
         self._rules.names.update(await self._log.games())
-        self._looked_us = now_us

@@ -88,8 +88,12 @@ class _Run:
             async with asyncio.TaskGroup() as group:
                 for _ in range(_AT_ONCE):
                     group.create_task(self._some(work, wallets))
-        except* Stopped as stopped:
-            raise stopped.exceptions[0] from None
+        except BaseExceptionGroup as errors:
+            # Not ``except*``: before Python 3.11.4 it puts what it raises into a group.
+            ours, others = errors.split(Stopped)
+            if ours is None or others is not None:
+                raise
+            raise ours.exceptions[0] from None
 
     async def _some(self, work: Callable[[str], Any], wallets: Iterator[str]) -> None:
         for user_id in wallets:
@@ -108,8 +112,10 @@ class _Run:
             self._step()
 
     async def read_wallet(self, user_id: str) -> None:
+        # A client waits until its reads show what it has written itself: a wallet without changes was only opened.
+        reader = self._adjuster if self._plan.wallets[user_id] else self._opener
         try:
-            wallet = await self._adjuster.get_wallet(user_id)
+            wallet = await reader.get_wallet(user_id)
         except StakelogError as error:
             raise Stopped(f"{user_id} cannot be read: {error}. Run it again: nothing is posted twice") from error
         for asset, balance in wallet.balances.items():

@@ -245,6 +245,10 @@ def from_csv(path: Path, mapping_file: Path, assets: Assets, renamed: Mapping[st
             named = str(member(row, columns.sign))
             if named not in mapping.signs:
                 raise BadValue(f"{columns.sign} is {named}, which the mapping's signs lack")
+            if amount < 0:
+                raise BadValue(
+                    f"{columns.amount} is {value}, but {columns.sign} says which way the money went: no minus"
+                )
             amount *= mapping.signs[named]
         time = None if columns.time is None else member(row, columns.time)
         reader.change(line, source_id, 0, time, str(member(row, columns.user_id)), asset, amount)
