@@ -159,6 +159,52 @@ def test_an_operator_freezes_limits_and_adjusts_a_wallet(world: World, theme: st
     assert after["balances"]["INR"]["cash"] == wallet["balances"]["INR"]["cash"] - 500
 
 
+def test_a_comma_groups_three_digits_or_the_amount_is_not_sent(world: World) -> None:
+    with world.browser.page(world.service.url, "meera", world.first.secret) as page:
+        page.open("player/bela")
+        page.button("Propose an adjustment …").click()
+        page.field("Reason").fill("a mistake of the cashier")
+        for wrong in ("12,50", "1,5", "1,2345", "1234,567", "1,,000", ",500"):
+            page.field("Amount").fill(wrong)
+            expect(page.button("Send command")).to_be_disabled()
+        for text, minor in (("1,234.50", 123_450), ("1,234,567", 123_456_700), ("1234567.8", 123_456_780)):
+            page.field("Amount").fill(text)
+            expect(page.button("Send command")).to_be_enabled()
+            expect(page.dialog).to_contain_text(f'"amount": {minor}')
+
+
+def test_a_command_counts_once_although_the_service_failed_after_it(world: World) -> None:
+    sent = list[Any]()
+
+    def fail(route: Route) -> None:
+        """The service does it, and fails; then it is overloaded; then it responds."""
+        sent.append(route.request.post_data_json)
+        if len(sent) > 2:
+            route.continue_()
+            return
+        if len(sent) == 1:
+            assert route.fetch().status == 201
+        status, code = ((500, "internal_error"), (503, "overloaded"))[len(sent) - 1]
+        route.fulfill(status=status, json={"code": code, "title": code}, content_type="application/problem+json")
+
+    with world.browser.page(world.service.url, "meera", world.first.secret) as page:
+        page.open("player/bela")
+        page.page.route("**/v1/commands", fail)
+        page.button("Propose an adjustment …").click()
+        page.field("Amount").fill("5")
+        page.field("Reason").fill("twice would be wrong")
+        page.button("Send command").click()
+        expect(page.dialog.get_by_role("alert")).to_contain_text("internal_error")
+        page.button("Repeat").click()
+        expect(page.dialog.get_by_role("alert")).to_contain_text("overloaded")
+        expect(page.field("Amount")).to_be_disabled()
+        page.button("Repeat").click()
+        expect(page.dialog).to_contain_text("Done.")
+    assert sent == [sent[0]] * 3
+    proposed = world.auditor.get("/v1/adjustments?status=proposed").json()["items"]
+    assert [one["amount"] for one in proposed if one["reason"] == "twice would be wrong"] == [500]
+
+
 @pytest.mark.parametrize(("theme", "width"), SIZES)
 def test_withdrawals_are_decided_and_gifts_created_and_closed(world: World, theme: str, width: int) -> None:
     user_id = f"asha-{theme}"

@@ -61,7 +61,7 @@ class LoginInMemory:
 
     @property
     def parts(self) -> Login:
-        return Login(self.clients, self.tokens, self.revocations, self.keys, "http://stakelog")
+        return Login(self.clients, self.tokens, self.revocations, self.keys, "http://stakelog", secure_cookies=True)
 
     async def pair(
         self,

@@ -2,7 +2,10 @@
 
 import asyncio
 import gzip
+import json
+import os
 import re
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -10,12 +13,15 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from api.http.samples import KEPT
+from api.composition.settings import read_settings
+from api.http.samples import KEPT, HouseSample
+from api.http.verification import Verification
 from api.identity.identity import ADMIN, AUDITOR, GAME_SERVER, OPERATOR
 from api.limits.limits import Rates
 from api.page.assets import assets
+from deploy.local.install import ROOT
 from ledger.core.record import Head
-from projections.storage.port import Checkpoint, Quarantined, Run
+from projections.storage.port import Checkpoint, Quarantined, ReadModelUnavailable, Run
 from unit.api_in_memory import ApiResponse, InMemoryApi, limiter
 from unit.given import claim_gift, close_gift, create_gift, deposit, open_wallet
 from unit.login_in_memory import LoginInMemory, bearer
@@ -78,7 +84,20 @@ async def test_the_policy_allows_nothing_inline_and_nothing_from_elsewhere(world
     assert "unsafe" not in policy
     assert "http" not in policy
     assert not re.search(r"<style|<script(?![^>]* src=)|style=|\son\w+=", index.body.decode())
-    assert not re.search(rb"https?://(?!www\.w3\.org/)", b"".join(asset.body for asset in assets().values()))
+    loaded = b"".join(asset.body for name, asset in assets().items() if not name.endswith(".txt"))
+    assert not re.search(rb"https?://(?!www\.w3\.org/)", loaded)
+
+
+async def test_the_script_names_the_licences_of_its_libraries_and_they_are_served(world: World) -> None:
+    script = next(asset.body.decode() for name, asset in assets().items() if name.endswith(".js"))
+    named = re.search(r"/admin/assets/licences-\w+\.txt", script.partition("*/")[0])
+    assert named is not None
+    licences = (await world.api.get(named[0])).body.decode()
+    libraries = json.loads((ROOT / "src/api/page/source/package.json").read_text("utf-8"))["dependencies"]
+    assert len(libraries) == 3
+    for name, version in libraries.items():
+        assert f"{name} {version}\n\n" in licences
+    assert licences.count("Permission is hereby granted") + licences.count("Apache License\n") == len(libraries)
 
 
 @pytest.mark.parametrize("name", ["index.html", "x.js", "..%2Fassets.py", "%2e%2e%2fassets.py", "README.md"])
@@ -106,13 +125,28 @@ async def test_a_login_gives_the_page_a_token_and_the_browser_a_cookie_that_no_s
     assert (await world.api.get("/admin/now", bearer(session["access_token"]))).status == 200
 
 
-async def test_over_tls_the_cookie_is_sent_over_tls_only(world: World, tmp_path: Path) -> None:
-    assert "Secure" not in (await world.log_in(OPERATOR)).headers["set-cookie"].split("; ")
-    parts = world.login.parts._replace(issuer="https://ledger.example")
-    folder = tmp_path / "tls"
+async def test_the_cookie_is_sent_over_tls_only_beyond_this_machine(world: World, tmp_path: Path) -> None:
+    assert "Secure" in (await world.log_in(OPERATOR)).headers["set-cookie"].split("; ")
+    folder = tmp_path / "this-machine"
     folder.mkdir()
-    async with InMemoryApi(folder, 1, login=parts) as api:
-        assert "Secure" in (await World(api, world.login).log_in(ADMIN)).headers["set-cookie"].split("; ")
+    async with InMemoryApi(folder, 1, login=world.login.parts._replace(secure_cookies=False)) as api:
+        assert "Secure" not in (await World(api, world.login).log_in(ADMIN)).headers["set-cookie"].split("; ")
+
+
+@pytest.mark.parametrize(
+    ("settings", "secure"),
+    [
+        ({}, False),
+        ({"STAKELOG_HOST": "::1"}, False),
+        ({"STAKELOG_HOST": "0.0.0.0"}, True),  # noqa: S104 - nothing listens
+        ({"STAKELOG_HOST": "10.0.0.5", "STAKELOG_ISSUER": "http://ledger.example"}, True),
+        ({"STAKELOG_ISSUER": "https://ledger.example"}, True),
+    ],
+)
+def test_only_a_service_of_this_machine_without_tls_has_cookies_that_are_not_secure(
+    settings: dict[str, str], secure: bool
+) -> None:
+    assert read_settings({"STAKELOG_AUTH": "on", **settings}).secure_cookies == secure
 
 
 async def test_a_game_server_does_not_log_in_here(world: World) -> None:
@@ -249,6 +283,42 @@ async def test_alarms_name_what_an_operator_must_look_at(tmp_path: Path) -> None
         assert texts == ["follower does not run", "check does not run"], "the processes are not started here"
 
 
+async def test_late_reads_and_reads_that_fail_are_alarms_and_their_old_balances_are_no_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with InMemoryApi(tmp_path, 1) as api:
+        samples = api.app.service.samples
+
+        async def first_alarm_after_a_minute() -> str:
+            """The minute that must be between two samples of the house is over."""
+            if samples.house:
+                samples.house[-1] = HouseSample(0, samples.house[-1].accounts)
+            await samples.take()
+            return str((await api.get("/admin/now")).json()["nodes"][0]["alarms"][0]["text"])
+
+        await api.world.given(open_wallet(), deposit(500))
+        await api.fold()
+        assert await first_alarm_after_a_minute() == "follower does not run"
+        assert len(samples.house) == 1
+        await api.world.given(deposit(700, order_id="o-2"))  # in the year of the test's clock: it is late
+        assert re.fullmatch(
+            r"reads are \d+ s behind the log: they show old balances", await first_alarm_after_a_minute()
+        )
+        assert len(samples.house) == 1
+
+        async def unavailable(*_: object, **__: object) -> None:
+            raise ReadModelUnavailable("its database is stopped")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(api.model, "fetch", unavailable)
+            assert (await first_alarm_after_a_minute()).startswith("the read model cannot be read")
+            assert samples.last_hour[-1].lag_ms is None
+            assert len(samples.house) == 1
+        await api.fold()
+        assert await first_alarm_after_a_minute() == "follower does not run"
+        assert [sample.accounts["house/deposits INR"] for sample in samples.house] == [-500, -1_200]
+
+
 # --- work ----------------------------------------------------------------------------------------------------------
 
 
@@ -308,3 +378,45 @@ async def test_a_verification_runs_beside_the_service_and_says_what_it_found(tmp
         assert state["status"] == "failed"
         assert state["lines"][0].startswith("there is no event log in")
         assert state["by"] == "local"
+
+
+STOPPED: Final = "stakelog audit verify: the log cannot be read: the disk is broken\n"
+TRACEBACK: Final = "Traceback (most recent call last):\n\nMemoryError\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+@pytest.mark.parametrize(
+    ("printed", "status"),
+    [
+        ("FAULT partition 0, seq 7: it was changed\n", "fault"),
+        (STOPPED, "failed"),
+        (TRACEBACK, "failed"),
+        (f"{TRACEBACK}FAULT partition 0, seq 7: it was changed\n", "fault"),
+    ],
+)
+async def test_the_log_is_accused_only_if_a_fault_is_named_and_the_verification_yields_to_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str, status: str
+) -> None:
+    """In place of the verification runs a program that prints what the test says, and ends with exit status 1."""
+    told, asked = tmp_path / "told", tmp_path / "asked"
+    os.mkfifo(told)
+    os.mkfifo(asked)
+    program = tmp_path / "program"
+    repeat = f'while read -r line; do echo "$line"; done < {asked}'
+    program.write_text(f"#!/bin/sh\necho verifying: 1 of 2 events\necho $$ > {told}\n{repeat}\nexit 1\n")
+    program.chmod(0o700)
+    monkeypatch.setattr("api.http.verification.sys.executable", str(program))
+    verification = Verification(tmp_path)
+    assert verification.start("meera")
+    try:
+        pid = int(await asyncio.to_thread(told.read_text))
+        while verification.state.done != 1:  # noqa: ASYNC110 - as the page does
+            await asyncio.sleep(0.01)
+        assert (await asyncio.to_thread(Path(f"/proc/{pid}/oom_score_adj").read_text)) == "1000\n"
+        await asyncio.to_thread(asked.write_text, printed)
+        while verification.state.status == "running":  # noqa: ASYNC110 - as the page does
+            await asyncio.sleep(0.01)
+        assert verification.state.status == status
+        assert verification.state.lines[-1] == printed.splitlines()[-1].removeprefix("stakelog audit verify: ")
+    finally:
+        await verification.stop()

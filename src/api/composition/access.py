@@ -140,7 +140,7 @@ class AccessParts(Provider):
                 store, keys, revocations, clock, issuer=settings.address, any_issuer=settings.issuer is None
             )
             await revocations.start()
-            yield Access(Login(clients, tokens, revocations, keys, settings.address))
+            yield Access(Login(clients, tokens, revocations, keys, settings.address, settings.secure_cookies))
             await revocations.stop()
 
     @provide

@@ -182,6 +182,12 @@ class Settings(Struct, frozen=True):
         """Where clients reach the service, as far as the settings say it."""
         return self.issuer or f"{'http' if self.tls is None else 'https'}://{Address(self.host, self.port)}"
 
+    @property
+    def secure_cookies(self) -> bool:
+        """Whether browsers are told to send cookies over TLS only. They are not where only this machine reaches the
+        service, and without TLS: some browsers would refuse such a cookie there."""
+        return self.tls is not None or self.address.startswith("https:") or not is_loopback(self.host)
+
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Raises SettingsError for the first setting that cannot be used."""

@@ -331,11 +331,12 @@ class ReadModelGauges(Collector):
 
     async def look(self) -> bool:
         """Read the gauges. If the tables cannot be read, the last known heads count: the lag grows. Returns whether
-        the gauges are known."""
-        seen = self._seen
+        the tables were read now."""
+        seen, was_read = self._seen, False
         with suppress(ReadModelUnavailable):
             status, accounts = await read_model_status(self._model), await account_totals(self._model)
             seen = _Seen(status, accounts, {} if self._pooled is None else await self._pooled.retries())
+            was_read = True
         if seen is None:
             return False
         now_us = time_ns() // 1_000
@@ -349,7 +350,7 @@ class ReadModelGauges(Collector):
             lag_events.append(behind)
             lag_s.append(max(0, now_us - since_us) / 1_000_000)
         self._seen = seen._replace(lag_events=lag_events, lag_s=lag_s)
-        return True
+        return was_read
 
     @property
     def lag_ms(self) -> int | None:

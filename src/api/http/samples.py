@@ -4,7 +4,8 @@ Invariants:
 (1) a sample has what happened since the sample before it; a sample is taken every ``EVERY_S``, or later if the event
     loop is busy, and ``took_s`` says after how long;
 (2) nothing waits for a sample: reading the lag may take ``_LOOK_S`` at most, and a sample without it has None;
-(3) memory is bounded: at most ``KEPT`` samples, and the house accounts once a minute.
+(3) the balances of a read model that is more than ``LATE_MS`` behind the log are not sampled: they are old;
+(4) memory is bounded: at most ``KEPT`` samples, and the house accounts once a minute.
 """
 
 import asyncio
@@ -23,6 +24,8 @@ from ledger.histogram import SECONDS
 EVERY_S: Final = 5.0
 KEPT: Final = 720
 """Samples of an hour."""
+LATE_MS: Final = 10_000
+"""Chosen: reads are some milliseconds behind the log, and seconds while a worker starts again."""
 _HOUSE_EVERY: Final = 12
 """A minute."""
 _LOOK_S: Final = 1.0
@@ -51,7 +54,7 @@ class Sample(Struct, frozen=True, array_like=True):
     durations: Sequence[int]
     """Requests that posted commands, by the bucket of ``SECONDS`` that their duration is in."""
     lag_ms: int | None
-    """Age of the oldest event that reads do not show. None: unknown, or this node has no partitions."""
+    """Age of the oldest event that reads do not show, of all partitions. None: the read model could not be read."""
     waiting: int
     """Commands and follow-ups that wait for a partition."""
 
@@ -109,6 +112,7 @@ class Samples:
                 failed += number
             else:
                 refused += number
+        lag_ms = self._metrics.read_model.lag_ms if looked else None
         self.last_hour.append(
             Sample(
                 now_us,
@@ -118,11 +122,12 @@ class Samples:
                 refused,
                 failed,
                 [after - before for before, after in zip(self._durations, durations, strict=True)],
-                self._metrics.read_model.lag_ms if looked else None,
+                lag_ms,
                 self._metrics.waiting(),
             )
         )
         self._taken_s, self._outcomes, self._durations = now_s, outcomes, durations
         last_us = self.house[-1].time_us if self.house else 0
-        if looked and now_us - last_us >= (_HOUSE_EVERY * EVERY_S - EVERY_S / 2) * 1_000_000:
+        is_present = lag_ms is not None and lag_ms <= LATE_MS
+        if is_present and now_us - last_us >= (_HOUSE_EVERY * EVERY_S - EVERY_S / 2) * 1_000_000:
             self.house.append(HouseSample(now_us, self._metrics.read_model.house()))

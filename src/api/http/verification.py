@@ -2,7 +2,8 @@
 
 Invariants:
 (1) one verification runs at a time;
-(2) it runs beside the service, at low priority, and reads only: it slows no command by waiting for it;
+(2) it runs beside the service, at low priority, and reads only: it slows no command by waiting for it. If memory
+    runs out, the kernel ends it and not the service;
 (3) ``stop`` ends it.
 """
 
@@ -25,7 +26,10 @@ Status = Literal["running", "well", "fault", "failed"]
 _PROGRESS: Final = re.compile(r"(\d+) of (\d+) events")
 _NICENESS: Final = 10
 _LINES_MAX: Final = 50
-_OF_EXIT_STATUS: Final[dict[int | None, Status]] = {0: "well", 1: "fault"}
+_ENDED_FIRST: Final = "1000"
+"""The largest value that the kernel knows."""
+_FAULT: Final = "FAULT "
+"""How the line begins that names a fault. The exit status does not tell: it is 1 also if the log cannot be read."""
 
 
 class VerificationState(Struct, frozen=True):
@@ -34,7 +38,7 @@ class VerificationState(Struct, frozen=True):
     possible: bool
     """False: the log is not in a folder of this node."""
     status: Status | None = None
-    """``fault``: the log is not what it must be; ``failed``: nothing could be examined. None: there was none."""
+    """``fault``: the log is not what it must be; ``failed``: it could not be examined. None: there was none."""
     done: int = 0
     total: int = 0
     """Events; 0: not known yet."""
@@ -83,19 +87,26 @@ class Verification:
             self._end(status, [f"it cannot be started: {error.strerror}"])
             return
         try:
-            with suppress(ProcessLookupError):
-                os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)
+            _yield_to_the_service(process.pid)
             assert process.stdout is not None
-            await self._follow(process.stdout, lines)
-            status = _OF_EXIT_STATUS.get(await process.wait(), "failed")
+            names_fault = await self._follow(process.stdout, lines)
+            exit_status = await process.wait()
+            if exit_status == 0:
+                status = "well"
+            elif names_fault:
+                status = "fault"
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
             self._end(status, lines or ["the process ended without a word"])
 
-    async def _follow(self, pipe: asyncio.StreamReader, lines: list[str]) -> None:
-        while line := (await pipe.readline()).decode(errors="replace").strip():
+    async def _follow(self, pipe: asyncio.StreamReader, lines: list[str]) -> bool:
+        """Collect what it prints, until it ends. Returns whether a line names a fault."""
+        names_fault = False
+        async for raw in pipe:
+            line = raw.decode(errors="replace").strip()
+            names_fault = names_fault or line.startswith(_FAULT)
             if found := _PROGRESS.search(line) if line.startswith("verifying:") else None:
                 self.state = VerificationState(
                     True,
@@ -105,11 +116,21 @@ class Verification:
                     self.state.began_at_us,
                     by=self.state.by,
                 )
-            elif len(lines) < _LINES_MAX:
+            elif line and len(lines) < _LINES_MAX:
                 lines.append(line.removeprefix("stakelog audit verify: "))
+        return names_fault
 
     def _end(self, status: Status, lines: list[str]) -> None:
         before = self.state
         self.state = VerificationState(
             True, status, before.done, before.total, before.began_at_us, time_ns() // 1_000, before.by, tuple(lines)
         )
+
+
+def _yield_to_the_service(pid: int) -> None:
+    """Let the process have the processor after the service, and let the kernel end it first if memory runs out: both
+    share the limit of one container."""
+    with suppress(ProcessLookupError):
+        os.setpriority(os.PRIO_PROCESS, pid, _NICENESS)
+    with suppress(FileNotFoundError, ProcessLookupError):  # not on Linux; or it has ended
+        Path(f"/proc/{pid}/oom_score_adj").write_text(_ENDED_FIRST)

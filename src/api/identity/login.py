@@ -17,6 +17,8 @@ class Login(NamedTuple):
     keys: TokenKeys
     issuer: str
     """The address of the service for its clients, in its OAuth metadata."""
+    secure_cookies: bool
+    """Whether browsers send cookies over TLS only."""
 
 
 class Access(NamedTuple):

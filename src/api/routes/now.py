@@ -15,7 +15,7 @@ from api.http.bodies import encode
 from api.http.compression import json_response
 from api.http.problems import Problem
 from api.http.requests import NO_STORE, Request, Response
-from api.http.samples import HouseSample, Sample
+from api.http.samples import LATE_MS, HouseSample, Sample
 from api.http.service import AskNode, Service
 from api.routes.operation import reasons_of, warnings_of
 from ledger.core.fields import TIME_US_MAX
@@ -117,11 +117,14 @@ def alarms_of(service: Service) -> list[Alarm]:
     model = service.metrics.read_model
     forks = {partition: service.node.forks(partition) for partition in sorted(service.node.writers)}
     status = model.status
-    if status is None or not service.samples.last_hour or service.samples.last_hour[-1].lag_ms is None:
+    lag_ms = service.samples.last_hour[-1].lag_ms if service.samples.last_hour else None
+    if status is None or lag_ms is None:
         alarms.append(Alarm("critical", "the read model cannot be read: reads fail, commands are accepted"))
     elif status.differences:
         text = f"{status.differences} fields or rows of the read model differ from the log"
         alarms.append(Alarm("critical", text))
+    if lag_ms is not None and lag_ms > LATE_MS:
+        alarms.append(Alarm("critical", f"reads are {lag_ms // 1_000} s behind the log: they show old balances"))
     alarms += [Alarm("critical", f"{name} does not run") for name in model.down]
     if service.node.counts.unpaid:
         text = f"since the start {service.node.counts.unpaid} payouts were not paid in full: the wallet had no room"

@@ -5,7 +5,7 @@ its refresh token in a cookie, which no script can read.
 
 Invariants:
 (1) the refresh token of a page leaves the service in the cookie only. The cookie is HttpOnly and SameSite=Strict, is
-    sent to ``/admin/session`` only, and only over TLS where the service is reached by TLS;
+    sent to ``/admin/session`` only, and over TLS only (``Settings.secure_cookies`` says where this is not so);
 (2) a request that uses or sets the cookie carries a header that a page of another origin cannot send: CORS never
     allows it.
 """
@@ -96,7 +96,7 @@ async def post_session(service: Service, request: Request[Any, Any]) -> Response
     pair = None if found is None else await login.tokens.begin(*found)
     if pair is None:
         raise Problem("unauthenticated", WRONG)
-    return _logged_in(service, request, pair)
+    return _logged_in(service, pair)
 
 
 async def post_session_refresh(service: Service, request: Request[Any, Any]) -> Response:
@@ -108,9 +108,9 @@ async def post_session_refresh(service: Service, request: Request[Any, Any]) -> 
     refresh_token = _cookie_of(request)
     pair = None if refresh_token is None else await service.login.tokens.refresh(refresh_token)
     if pair is None:
-        ends = () if refresh_token is None else (_cookie(service, request, "", 0),)
+        ends = () if refresh_token is None else (_cookie(service, "", 0),)
         return _response(service, None, None, ends)
-    return _logged_in(service, request, pair)
+    return _logged_in(service, pair)
 
 
 async def post_session_logout(service: Service, request: Request[Any, Any]) -> Response:
@@ -120,12 +120,12 @@ async def post_session_logout(service: Service, request: Request[Any, Any]) -> R
     refresh_token = _cookie_of(request)
     if refresh_token is not None:
         await login.tokens.revoke(refresh_token)
-    return Response(b"", HTTPStatus.NO_CONTENT, (*TOKENS_NOT_KEPT, _cookie(service, request, "", 0)), None)
+    return Response(b"", HTTPStatus.NO_CONTENT, (*TOKENS_NOT_KEPT, _cookie(service, "", 0)), None)
 
 
-def _logged_in(service: Service, request: Request[Any, Any], pair: TokenPair) -> Response:
+def _logged_in(service: Service, pair: TokenPair) -> Response:
     identity = login_of(service).tokens.identity_of(pair.access_token.encode())
-    cookie = _cookie(service, request, pair.refresh_token, REFRESH_S)
+    cookie = _cookie(service, pair.refresh_token, REFRESH_S)
     return _response(service, identity, pair.access_token, (cookie,))
 
 
@@ -167,8 +167,6 @@ def _cookie_of(request: Request[Any, Any]) -> str | None:
     return None
 
 
-def _cookie(service: Service, request: Request[Any, Any], value: str, lasts_s: int) -> tuple[bytes, bytes]:
-    # Behind a balancer that ends TLS only the issuer says that browsers come by TLS.
-    secure = request.scope["scheme"] == "https" or login_of(service).issuer.startswith("https:")
+def _cookie(service: Service, value: str, lasts_s: int) -> tuple[bytes, bytes]:
     text = f"{COOKIE}={value}; Path={SESSION}; Max-Age={lasts_s}; HttpOnly; SameSite=Strict"
-    return b"set-cookie", (text + "; Secure" if secure else text).encode()
+    return b"set-cookie", (text + "; Secure" if login_of(service).secure_cookies else text).encode()

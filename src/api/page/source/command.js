@@ -65,7 +65,7 @@ function Ask({ asked, close }) {
       setState({ step: "done", error: null, result });
       asked.onDone?.(result);
     } catch (error) {
-      setState({ step: error.outcomeUnknown ? "lost" : "ask", error, result: null });
+      setState({ step: (lost ? error.stillUnknown : error.outcomeUnknown) ? "lost" : "ask", error, result: null });
     }
   };
   const isCommand = asked.path === "/v1/commands";

@@ -17,10 +17,13 @@ export function money(minor, asset) {
   return `${whole < 0n ? "−" : ""}${units}${exponent ? `.${digits.slice(-exponent)}` : ""}`;
 }
 
-/** The opposite: minor units, or null where the text is no amount of the asset. */
+/**
+ * The opposite: minor units, or null where the text is no amount of the asset. A comma stands before three digits only:
+ * whoever writes "12,50" means 12.50, and must not get 1250.
+ */
 export function parseMoney(text, asset) {
   const exponent = current().assets[asset] ?? 0;
-  const found = /^\s*([-−+]?)(\d[\d,]*)(?:\.(\d+))?\s*$/.exec(text);
+  const found = /^\s*([-−+]?)(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d+))?\s*$/.exec(text);
   if (!found || (found[3] ?? "").length > exponent) return null;
   const minor = Number(found[2].replaceAll(",", "") + (found[3] ?? "").padEnd(exponent, "0"));
   if (!Number.isSafeInteger(minor)) return null;

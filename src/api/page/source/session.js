@@ -6,6 +6,11 @@ let renewAt = 0;
 let offsetMs = 0; // how far this machine's clock is behind the service's
 const listeners = new Set();
 
+// The failures of the service that say that nothing was written. After any other one, even an internal error, it may have been.
+const WROTE_NOTHING = new Set(["not_owner", "overloaded", "log_unavailable", "shutting_down"]);
+// Refusals before the service looks whether it had the same command already.
+const NOT_EXAMINED = new Set([401, 403, 408, 429]);
+
 /** A response that is a problem (RFC 9457). */
 export class Problem extends Error {
   constructor(status, body) {
@@ -18,7 +23,12 @@ export class Problem extends Error {
 
   /** Whether the service may have done what it was asked for. */
   get outcomeUnknown() {
-    return this.code === "outcome_unknown" || (this.status >= 500 && this.code === "");
+    return this.status >= 500 && !WROTE_NOTHING.has(this.code);
+  }
+
+  /** The same, if an earlier attempt may have done it. */
+  get stillUnknown() {
+    return this.status >= 500 || NOT_EXAMINED.has(this.status);
   }
 }
 
@@ -26,7 +36,7 @@ export class Problem extends Error {
 export class Lost extends Error {
   constructor() {
     super("The service did not respond. It may have done what it was asked for.");
-    this.outcomeUnknown = true;
+    this.outcomeUnknown = this.stillUnknown = true;
   }
 }
 
