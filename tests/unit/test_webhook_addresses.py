@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -142,6 +143,30 @@ async def test_a_name_is_looked_up_once_so_that_a_second_answer_cannot_differ(
     assert receiver.got[0].headers["host"] == f"shop.example:{receiver.port}"
     assert "10.0.0.1 is not a public" in await post(f"http://shop.example:{receiver.port}/b", LOOPBACK)
     assert len(receiver.got) == 1
+
+
+async def test_a_name_server_that_does_not_respond_delays_neither_an_attempt_nor_the_end_of_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    responds = threading.Event()
+
+    def hangs(*_: Any, **__: Any) -> list[Any]:
+        responds.wait()
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hangs)
+    before = {*threading.enumerate()}
+    sending = Sending("https://shop.example/", Guard(), 2, within_s=0.05)
+    try:
+        both = (sending.post({"webhook-id": f"0:{number}"}, b"{}") for number in range(2))
+        assert await asyncio.gather(*both) == ["no response within 0.05 s"] * 2
+        await sending.close()
+        (thread,) = {*threading.enumerate()} - before
+        assert thread.is_alive()
+        assert thread.daemon, "the interpreter waits for other threads when it ends"
+    finally:
+        responds.set()
+    await asyncio.to_thread(thread.join)
 
 
 async def test_a_redirect_is_a_failure_and_not_followed(receiver: Receiver) -> None:

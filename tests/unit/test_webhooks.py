@@ -384,6 +384,23 @@ async def test_it_is_late_while_partitions_cannot_be_claimed_or_endpoints_cannot
                 await asyncio.sleep(0.005)
 
 
+async def test_a_stop_does_not_wait_for_a_store_that_does_not_respond(
+    world: World, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("api.webhooks.webhooks._STOP_WITHIN_S", 0.2)
+    receiver.decide = lambda one: 0 if one.event["user_id"] == "u1" else 200
+    async with Sending(tmp_path, receiver, world) as sending:
+        await sending.add()
+        await play(world, 0)
+        await receiver.until(lambda: len(receiver.got) == len(USERS))
+        monkeypatch.setattr(DatabaseWebhookStore, "save", hangs)
+        await world.post_many(open_wallet("new"))
+    assert [task for task in asyncio.all_tasks() if task.get_name().startswith("webhook")] == []
+
+
 async def test_a_replay_from_a_position_repeats_everything_from_there_on(
     world: World, receiver: Receiver, tmp_path: Path
 ) -> None:

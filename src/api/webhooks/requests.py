@@ -15,9 +15,11 @@ import errno
 import socket
 import ssl
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from ipaddress import ip_address
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -107,19 +109,58 @@ def _check(guard: Guard, addresses: Sequence[str], scheme: str) -> None:
         raise OSError(errno.EACCES, str(refused)) from refused
 
 
+_Addresses = list[tuple[Any, ...]]
+"""As ``socket.getaddrinfo`` returns them."""
+
+
+class _Names:
+    """A thread that looks names up, one after the other.
+
+    It is a daemon: a process that ends does not wait for it. It would wait for a thread of a ThreadPoolExecutor, and
+    a look-up cannot be ended: it may take half a minute.
+    """
+
+    def __init__(self) -> None:
+        self._asked: SimpleQueue[tuple[Future[_Addresses], tuple[Any, ...]] | None] = SimpleQueue()
+        self._thread: Thread | None = None
+
+    async def look_up(self, *wanted: Any) -> _Addresses:
+        """``wanted``: the parameters of ``socket.getaddrinfo``. Raises OSError."""
+        if self._thread is None:
+            self._thread = Thread(target=self._run, name="webhook-names", daemon=True)
+            self._thread.start()
+        found: Future[_Addresses] = Future()
+        self._asked.put((found, wanted))
+        return await asyncio.wrap_future(found)
+
+    def _run(self) -> None:
+        while (asked := self._asked.get()) is not None:
+            found, wanted = asked
+            if not found.set_running_or_notify_cancel():
+                continue  # nobody waits for it any more
+            try:
+                addresses = socket.getaddrinfo(*wanted)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where it is awaited
+                found.set_exception(error)
+            else:
+                found.set_result(addresses)
+
+    def end(self) -> None:
+        """The thread ends after the look-up that it is in. Who still waits was cancelled."""
+        self._asked.put(None)
+
+
 class _Resolver(AbstractResolver):
     """Looks names up in a thread of its own, and checks every address."""
 
     def __init__(self, guard: Guard, scheme: str) -> None:
         self._guard, self._scheme = guard, scheme
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="webhook-names")
+        self._names = _Names()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._thread, lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
-        )
+        found = await self._names.look_up(host, port, family, socket.SOCK_STREAM)
         _check(self._guard, [str(address[0]) for *_, address in found], self._scheme)
         return [
             {
@@ -137,4 +178,4 @@ class _Resolver(AbstractResolver):
         """The connector calls it; ``shut`` ends the thread."""
 
     def shut(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._names.end()

@@ -126,14 +126,15 @@ class Sender:
         """Give up the requests that are under way, and save what is done."""
         if self._task is None:
             return
-        self._task.cancel()
-        await asyncio.wait({self._task})
-        await self._end_attempts()
         try:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            await self._end_attempts()
             await self._save()
         except IdentityUnavailable as error:
             _log.warning("the last deliveries to %s will be repeated: %s", self.endpoint.endpoint_id, error)
         finally:
+            await self._end_attempts()  # also if this is cancelled, because it takes too long
             if self._sending is not None:
                 await self._sending.close()
 

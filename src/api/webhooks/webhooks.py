@@ -37,8 +37,8 @@ GRACE_S: Final = 86_400
 """How long the secret before a rotation still signs, unless the rotation says otherwise. Chosen."""
 _AFTER_ERROR_S: Final = 1.0
 _WARN_EVERY_S: Final = 60.0
-_STOP_WITHIN_S: Final = 12.0
-"""Chosen: longer than a transaction may take."""
+_STOP_WITHIN_S: Final = 5.0
+"""Chosen: enough to save, where the database responds. What is not saved is sent again."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -93,16 +93,20 @@ class Webhooks:
         self._task = background.keep(self._watch, "webhooks")
 
     async def stop(self) -> None:
-        """Save what is done. Stopping again is harmless."""
+        """Save what is done, if that takes no longer than ``_STOP_WITHIN_S`` in all. Stopping again is harmless."""
         self._stopping = True
         self._changed.set()
         task, self._task = self._task, None
         if task is not None:
-            # Not cancelled at once: it may be stopping a sender, whose connections would stay open.
-            await asyncio.wait({task}, timeout=_STOP_WITHIN_S)
+            # Not cancelled at once: it may be stopping a sender, whose last save would be lost.
+            await asyncio.wait({task}, timeout=_STOP_WITHIN_S / 2)
             task.cancel()
             await asyncio.wait({task})
-        await self._stop_senders(list(self._senders))
+        try:
+            async with asyncio.timeout(_STOP_WITHIN_S / 2):
+                await self._stop_senders(list(self._senders))
+        except TimeoutError:
+            _log.warning("the webhooks could not save their last deliveries in time: these will be repeated")
         await self._store.close()
 
     @property
