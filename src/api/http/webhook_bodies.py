@@ -205,7 +205,10 @@ class DeadLetter(Struct, frozen=True):
         Meta(
             ge=0,
             le=TIME_US_MAX,
-            description="Unix microseconds, UTC; if an event before it of the same user was given up, of that one",
+            description=(
+                "Unix microseconds, UTC. If an event before it of the same user was given up: of that one, or the time of "
+                "this event, whichever is later"
+            ),
             examples=[_NOW_US],
         ),
     ]

@@ -157,15 +157,18 @@ class Stream:
             self._become_letter(lane, one)
 
     def give_up(self, lane: Lane, now_us: int) -> None:
-        """The first event of the lane becomes a dead letter. The others of the lane go on waiting as letters; the
-        next one inherits the time of the first attempt. So after an event was given up, those behind it get one
-        attempt each until one is delivered: a user whose every event is refused does not wait for each of them."""
+        """The first event of the lane becomes a dead letter. The others of the lane go on waiting as letters.
+
+        The next one counts its time from the same first attempt, or from its own time if that is later. So old events
+        get one attempt each, because a user whose every event is refused must not wait for each of them. A recent one
+        is retried for as long as the webhook says.
+        """
         event = lane.events[0]
         event.next_at_us = now_us
         self._dead.append(self._letter(lane.user_id, event))
         self._remove_first(lane)
         if lane.events:
-            lane.events[0].first_at_us = event.first_at_us
+            lane.events[0].first_at_us = max(event.first_at_us, lane.events[0].time_us)
             self._become_letter(lane, lane.events[0])
 
     def _remove_first(self, lane: Lane) -> None:

@@ -404,7 +404,9 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     """How often it was sent"""
 
     first_attempt_at_us: int
-    """Unix microseconds, UTC; if an event before it of the same user was given up, of that one"""
+    """Unix microseconds, UTC. If an event before it of the same user was given up: of that one, or the time of
+    this event, whichever is later
+    """
 
     given_up_at_us: int
     """Unix microseconds, UTC"""
