@@ -206,8 +206,8 @@ class DeadLetter(Struct, frozen=True):
             ge=0,
             le=TIME_US_MAX,
             description=(
-                "Unix microseconds, UTC. If an event before it of the same user was given up: of that one, or the time of "
-                "this event, whichever is later"
+                "Unix microseconds, UTC. If an event before it of the same user was given up: of that one, or the "
+                "time of this event, whichever is later"
             ),
             examples=[_NOW_US],
         ),
