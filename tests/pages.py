@@ -18,7 +18,7 @@ TESTED_BY: Final = {
     "docs/production.md": "tests/system/test_production_page.py",
     "docs/import.md": "tests/system/test_import_program.py",
     "docs/what-if.md": "tests/unit/test_what_if.py",
-    "docs/webhooks.md": "tests/system/test_webhooks.py",
+    "docs/webhooks.md": "tests/system/test_webhooks_of_a_service.py",
     "docs/signed-requests.md": "tests/unit/test_signed_requests.py",
     "src/stakelog_client/README.md": "tests/system/test_client_library.py",
 }

@@ -7,6 +7,9 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 
+_EXAMPLE: Final = {"src/ledger/core/games/coin.py", "tests/unit/test_game_coin.py"}
+"""The files of CONTRIBUTING's example of a new game, which `test_new_game.py` adds."""
+
 _CODE: Final = re.compile(r"`([^`\s]+)`")
 _FILE: Final = re.compile(r"(?:[\w-]+/)*[\w-]+\.py")
 # Four words or more, or the beginning or the end of a name, with an ellipsis: shorter words are codes and functions.
@@ -33,7 +36,7 @@ def missing_tests(text: str, tests: str) -> list[str]:
 
 
 def test_every_file_that_a_document_names_exists() -> None:
-    files = listed("*.py")
+    files = [*listed("*.py"), *_EXAMPLE]
     missing = [(name, missing_files((ROOT / name).read_text(encoding="utf-8"), files)) for name in listed("*.md")]
     assert [found for found in missing if found[1]] == []
 
