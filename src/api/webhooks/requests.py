@@ -137,7 +137,7 @@ class _Names:
         while (asked := self._asked.get()) is not None:
             found, wanted = asked
             if not found.set_running_or_notify_cancel():
-                continue  # nobody waits for it any more
+                continue  # the request that asked has ended
             try:
                 addresses = socket.getaddrinfo(*wanted)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where it is awaited
