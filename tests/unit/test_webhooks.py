@@ -141,20 +141,19 @@ async def test_pauses_double_up_to_half_an_hour_until_the_event_is_a_dead_letter
     async with Sending(tmp_path, receiver, world) as sending:
         endpoint, _ = await sending.add(give_up_s=7_200)
         pauses = [min(FIRST_RETRY_S * 2**n, RETRY_S_MAX) for n in range(12)]
-        await receiver.until(lambda: len(receiver.got) == 1)
-        await sending.looked()
+        await sending.attempted(1)
         for number, pause_s in enumerate(pauses, 2):
             pause_us = min(pause_s * 1_000_000, began_us + 7_200_000_000 - world.clock.now_us)
             world.clock.now_us += pause_us - 1
             await sending.looked()
             assert len(receiver.got) == number - 1, "not before its time"
             world.clock.now_us += 1
-            await receiver.until(lambda number=number: len(receiver.got) == number)  # type: ignore[misc]
-            await sending.looked()
+            await sending.attempted(number)
+            assert len(receiver.got) >= number
         assert world.clock.now_us == began_us + 7_200_000_000
         await receiver.until(lambda: len(receiver.taken) == 1)
         assert [one.position for one in receiver.taken] == [deposited], "its next event is sent after it was given up"
-        await sending.looked()
+        await sending.attempted(14)
     async with Sending(tmp_path, receiver, world) as sending:  # everything is in the store
         webhook_id = endpoint.endpoint_id
         (dead,) = await sending.webhooks.dead_letters(webhook_id, None, 10) or []
@@ -164,9 +163,8 @@ async def test_pauses_double_up_to_half_an_hour_until_the_event_is_a_dead_letter
         assert dead.attempts == attempts == 13
         receiver.decide = lambda _: 200
         assert await sending.webhooks.revive(webhook_id, None) == 1
-        await receiver.until(lambda: len(receiver.got) == attempts + 2)
+        await sending.attempted(1)
         assert receiver.got[-1].position == opened, "under the same id"
-        await sending.looked()
     async with Sending(tmp_path, receiver, world) as sending:
         assert await sending.webhooks.dead_letters(webhook_id, None, 10) == []
         await sending.looked()
@@ -221,9 +219,11 @@ async def test_while_a_receiver_is_away_little_is_tried_and_everything_comes_at_
     await play(world, 0, users)
     async with Sending(tmp_path, receiver, world) as sending:
         await sending.add()
+        await receiver.until(lambda: len(receiver.got) >= 2 * USERS_MAX)
         tried = -1
         while len(receiver.got) > tried:  # no time passes, so each event is tried once
             tried = len(receiver.got)
+            await sending.attempted(tried)
             await sending.looked()
         assert 2 * USERS_MAX <= tried <= 2 * (USERS_MAX + PAGE + PAGE // 2), "the others stay in the log"
         async with asyncio.timeout(60):
@@ -244,12 +244,10 @@ async def test_what_waits_is_tried_at_once_when_the_receiver_is_back(
     await play(world, 0)
     async with Sending(tmp_path, receiver, world, jitter=lambda: 0.0) as sending:
         await sending.add()
-        await receiver.until(lambda: len(receiver.got) == len(USERS))
-        await sending.looked()
+        await sending.attempted(len(USERS))
         for failures in range(2, 6):
             sending.pass_s(FIRST_RETRY_S * 2 ** (failures - 2))
-            await receiver.until(lambda failures=failures: len(receiver.got) == failures * len(USERS))  # type: ignore[misc]
-            await sending.looked()
+            await sending.attempted(failures * len(USERS))
         receiver.decide = lambda _: 200
         await world.post_many(open_wallet("new"))  # the first success; the others would wait for 80 s more
         await receiver.until(lambda: len(receiver.taken) == len(USERS) + 1)
@@ -265,8 +263,7 @@ async def test_a_partition_that_moves_continues_from_the_stored_cursor(
         await one.add()
         expected = positions(world, "wallet_opened", "deposited")
         of_0 = {place for place in expected if place.startswith("0:")}
-        await receiver.until(lambda: len(receiver.taken) == len(of_0))
-        await one.looked()
+        await one.attempted(len(of_0))
         one.owned = set()
         await one.looked()
         async with Sending(tmp_path, receiver, world) as other:
@@ -339,8 +336,7 @@ async def test_an_endpoint_whose_secret_is_damaged_stops_no_other_and_counts_as_
         damaged, _ = await sending.add(f"{receiver.url}/damaged")
         sending.pass_s(1)  # so that it is the first of the two
         await sending.add()
-        await receiver.until(lambda: len(receiver.taken) == 1 and len(receiver.got) == 2)
-        await sending.looked()
+        await sending.attempted(2)
         assert sending.webhooks.lag_s == 0
     database = IdentityDatabase(tmp_path / "identity.sqlite3", METADATA)
     async with database.transaction() as connection:
@@ -438,6 +434,36 @@ async def test_after_a_rotation_both_secrets_sign_until_the_grace_is_over(
         both, one = receiver.got
         assert [both.is_signed_by(old), both.is_signed_by(new)] == [True, True]
         assert [one.is_signed_by(old), one.is_signed_by(new)] == [False, True]
+
+
+async def test_two_rotations_at_the_same_time_follow_each_other(
+    world: World, receiver: Receiver, tmp_path: Path
+) -> None:
+    async with Sending(tmp_path, receiver, world) as sending:
+        endpoint, _ = await sending.add()
+        rotations = (sending.webhooks.rotate(endpoint.endpoint_id, grace_s=60) for _ in range(2))
+        new = [secret for secret in await asyncio.gather(*rotations) if secret is not None]
+        await sending.applied()
+        await play(world, 0, ["u1"])
+        await receiver.until(lambda: len(receiver.got) == 1)
+        assert [receiver.got[0].is_signed_by(secret) for secret in new] == [True, True]
+        assert await sending.webhooks.rotate("wh_0", grace_s=60) is None
+
+
+async def test_a_partition_with_many_events_does_not_delay_another(
+    world: World, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("sender.PAGE", "sender._FRESH_MAX", "stream.PAGE"):
+        monkeypatch.setattr(f"api.webhooks.{name}", 1)  # one event at a time
+    await play(world, 1)
+    async with Sending(tmp_path, receiver, world) as sending:
+        await sending.add()
+        await receiver.until(lambda: len(receiver.taken) == 2 * len(USERS))
+    partitions = [one.position[0] for one in receiver.taken]
+    fewer = min(partitions.count("0"), partitions.count("1"))
+    assert fewer > 2
+    assert partitions[: 2 * fewer] == partitions[:2] * fewer, "one of each in turn"
+    assert partitions[0] != partitions[1]
 
 
 async def test_a_disabled_endpoint_gets_nothing_and_later_what_came_meanwhile(

@@ -78,6 +78,13 @@ class Sending:
     def pass_s(self, seconds: float) -> None:
         self.clock.now_us += int(seconds * 1e6)
 
+    async def attempted(self, many: int) -> None:
+        """Wait until the senders know how so many attempts ended."""
+        counts = self.webhooks.counts
+        async with asyncio.timeout(60):
+            while counts.delivered + counts.failed < many:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+
     async def looked(self) -> None:
         """Wait until each sender has looked again, twice: whatever was due has been sent."""
         async with asyncio.timeout(60):

@@ -109,9 +109,9 @@ async def get_dead_letters(service: Service, request: Request[OfWebhook, DeadLet
 async def post_dead_letters(service: Service, request: Request[OfWebhook, Any]) -> Response:
     body: RevivedBody = request.body
     webhook_id = request.path.webhook_id
-    positions = None
+    positions: set[Position] | None = None
     if body.positions is not None:
-        positions = {(partition, seq) for partition, seq in map(Position.parse, body.positions)}
+        positions = {*map(Position.parse, body.positions)}
     revived = await _webhooks(service).revive(webhook_id, positions)
     if revived is None:
         raise _not_found(webhook_id)

@@ -104,6 +104,7 @@ class Sender:
         self._guard, self._counts, self._jitter = guard, counts, jitter
         self._wanted = frozenset(TYPES if endpoint.types is None else endpoint.types)
         self._streams: dict[int, Stream] = {}
+        """By partition; the one that was read last is the last one."""
         self._unclaimed_us: dict[int, int] = {}
         """Partition of this node that is not claimed → since when."""
         self._ready: deque[Lane] = deque()
@@ -114,7 +115,7 @@ class Sender:
         self._changed = asyncio.Event()
         self._failures = 0
         self._recovered_us = 0
-        self._save_s = 0.0
+        self._saved_s = 0.0
         self._task: asyncio.Task[None] | None = None
         self._sending: Sending | None = None
         self._warnings = RareWarnings(_log)
@@ -161,9 +162,9 @@ class Sender:
             try:
                 await self._take_partitions()
                 await self._read()
-                if loop.time() - self._save_s >= _SAVE_S:
+                if loop.time() - self._saved_s >= _SAVE_S:
                     await self._save()
-                    self._save_s = loop.time()
+                    self._saved_s = loop.time()
                 self._send()
                 await self._wait()
             except (IdentityUnavailable, LedgerError) as error:
@@ -229,15 +230,17 @@ class Sender:
     async def _read(self) -> None:
         fresh = sum(stream.fresh for stream in self._streams.values())
         fresh_bytes = sum(stream.fresh_bytes for stream in self._streams.values())
-        for partition, end in self._log.ends().items():
-            stream = self._streams.get(partition)
-            if stream is None or stream.read_to >= end or not stream.may_read:
+        ends = self._log.ends()
+        for partition, stream in list(self._streams.items()):
+            end = ends.get(partition, 0)
+            if stream.read_to >= end or not stream.may_read:
                 continue
             if fresh >= _FRESH_MAX or fresh_bytes >= _FRESH_BYTES:
                 return
             many = min(PAGE, end - stream.read_to)
             records = await self._log.records(partition, stream.read_to + 1, many)
             self._ready.extend(stream.add(records, self._wanted))
+            self._streams[partition] = self._streams.pop(partition)  # the others come before it next time
             fresh += len(records)
             fresh_bytes += sum(map(len, records))
 

@@ -146,7 +146,9 @@ class Stream:
 
     def delivered(self, lane: Lane) -> None:
         """The first event of the lane was delivered."""
-        self._remove_first(lane)
+        event = self._remove_first(lane)
+        if event.is_letter:
+            self._delivered.append(event.seq)
 
     def failed(self, lane: Lane, first_at_us: int, next_at_us: int, error: str) -> None:
         """The first event of the lane was tried and not delivered."""
@@ -163,25 +165,24 @@ class Stream:
         get one attempt each, because a user whose every event is refused must not wait for each of them. A recent one
         is retried for as long as the webhook says.
         """
-        event = lane.events[0]
+        event = self._remove_first(lane)
         event.next_at_us = now_us
         self._dead.append(self._letter(lane.user_id, event))
-        self._remove_first(lane)
         if lane.events:
             lane.events[0].first_at_us = max(event.first_at_us, lane.events[0].time_us)
             self._become_letter(lane, lane.events[0])
 
-    def _remove_first(self, lane: Lane) -> None:
+    def _remove_first(self, lane: Lane) -> Waiting:
         event = lane.events.popleft()
         if event.is_letter:
             self.letters -= 1
             self._changed.pop(event.seq, None)
-            self._delivered.append(event.seq)
         else:
             self._forget_fresh(event)
         if not lane.events:
             del self.lanes[lane.user_id]
             self.refused -= event.is_letter
+        return event
 
     def _become_letter(self, lane: Lane, event: Waiting) -> None:
         if not event.is_letter:
@@ -219,13 +220,11 @@ class Stream:
         return next(iter(self._fresh)) - 1 if self._fresh else self.read_to
 
     def to_save(self) -> Saved | None:
-        """What has changed since the last call of ``saved``; None: nothing has."""
+        """What is not in the store yet; None: nothing has changed."""
         if self.cursor == self._saved_seq and not (self._changed or self._dead or self._delivered):
             return None
         letters = [self._letter(user_id, event) for user_id, event in self._changed.values()]
-        dead = {letter.seq for letter in self._dead}
-        delivered = [seq for seq in self._delivered if seq not in dead]
-        return Saved(self.partition, self.claim, self.cursor, letters, list(self._dead), delivered)
+        return Saved(self.partition, self.claim, self.cursor, letters, list(self._dead), list(self._delivered))
 
     def saved(self, saved: Saved) -> None:
         """``saved`` is in the store. What has changed since then is saved next time."""
@@ -235,5 +234,4 @@ class Stream:
             if changed is not None and self._letter(*changed) == letter:
                 del self._changed[letter.seq]
         self._dead = self._dead[len(saved.dead) :]
-        done = {*saved.delivered, *(letter.seq for letter in saved.dead)}
-        self._delivered = [seq for seq in self._delivered if seq not in done]
+        self._delivered = self._delivered[len(saved.delivered) :]

@@ -204,26 +204,25 @@ class Webhooks:
     ) -> Endpoint | None:
         """None: there is no such endpoint. Raises AddressRefused."""
         self.guard.check_url(url)
-        endpoint = await self._endpoint(endpoint_id)
-        if endpoint is None:
+        stored = await self._stored(endpoint_id)
+        if stored is None:
             return None
-        changed = replace(endpoint, url=url, types=types, give_up_s=give_up_s, enabled=enabled)
+        changed = replace(stored.endpoint, url=url, types=types, give_up_s=give_up_s, enabled=enabled)
         found = await self._store.change(changed)
         self._changed.set()
         return changed if found else None
 
     async def rotate(self, endpoint_id: str, grace_s: int) -> str | None:
         """The new secret, which is shown once; the one before signs too for ``grace_s``. None: there is no such
-        endpoint, or another rotation was made at the same time."""
-        stored = next((one for one in await self._store.endpoints() if one.endpoint.endpoint_id == endpoint_id), None)
-        if stored is None:
-            return None
-        last = stored.secrets[-1].number
-        new, secret = self._new_secret(endpoint_id, last + 1)
-        if not await self._store.rotate(new, last, self._clock() + grace_s * 1_000_000):
-            return None
-        self._changed.set()
-        return secret
+        endpoint."""
+        while (stored := await self._stored(endpoint_id)) is not None:
+            last = stored.secrets[-1].number
+            new, secret = self._new_secret(endpoint_id, last + 1)
+            if await self._store.rotate(new, last, self._clock() + grace_s * 1_000_000):
+                self._changed.set()
+                return secret
+            # Another rotation was faster: this one follows it.
+        return None
 
     async def delete(self, endpoint_id: str) -> bool:
         """False: there is none."""
@@ -235,13 +234,13 @@ class Webhooks:
 
     async def dead_letters(self, endpoint_id: str, after: tuple[int, int] | None, limit: int) -> list[Letter] | None:
         """By position, those after ``after``. None: there is no such endpoint."""
-        if await self._endpoint(endpoint_id) is None:
+        if await self._stored(endpoint_id) is None:
             return None
         return await self._store.dead_letters(endpoint_id, after, limit)
 
     async def revive(self, endpoint_id: str, positions: Collection[tuple[int, int]] | None) -> int | None:
         """Send these dead letters again; None: all. Returns how many, None: there is no such endpoint."""
-        if await self._endpoint(endpoint_id) is None:
+        if await self._stored(endpoint_id) is None:
             return None
         revived = await self._store.revive(endpoint_id, positions, self._clock())
         self._changed.set()
@@ -253,9 +252,9 @@ class Webhooks:
         self._changed.set()
         return found
 
-    async def _endpoint(self, endpoint_id: str) -> Endpoint | None:
+    async def _stored(self, endpoint_id: str) -> StoredEndpoint | None:
         stored = await self._store.endpoints()
-        return next((one.endpoint for one in stored if one.endpoint.endpoint_id == endpoint_id), None)
+        return next((one for one in stored if one.endpoint.endpoint_id == endpoint_id), None)
 
     def _new_secret(self, endpoint_id: str, number: int) -> tuple[StoredWebhookSecret, str]:
         secret = new_secret()
