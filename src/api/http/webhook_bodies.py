@@ -7,10 +7,11 @@ from msgspec import Meta, Struct
 from api.webhooks.guard import URL_MAX
 from api.webhooks.sender import TYPES
 from api.webhooks.webhooks import GIVE_UP_S, GIVE_UP_S_MAX, GRACE_S
-from ledger.core.fields import TIME_US_MAX
+from ledger.core.fields import EVENT_POSITION_PATTERN, TIME_US_MAX
+from ledger.core.position import PARTITIONS_MAX
 
 GRACE_S_MAX: Final = 30 * 86_400
-POSITIONS_MAX: Final = 1_024
+POSITIONS_MAX: Final = PARTITIONS_MAX
 """Positions of one request: one of each partition."""
 _NOW_US: Final = 1_795_438_800_000_000
 
@@ -75,10 +76,10 @@ _Secret = Annotated[
         examples=["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDGB1j+5AGgzs="],
     ),
 ]
-_Seq = Annotated[
+_EventPosition = Annotated[
     str,
     Meta(
-        pattern=r"^(0|[1-9][0-9]{0,3}):[1-9][0-9]{0,15}\Z",
+        pattern=EVENT_POSITION_PATTERN,
         description="Position of the event: `<partition>:<seq>`; it is the `webhook-id`",
         examples=["3:42"],
         extra={"must": "the position of an event, <partition>:<seq>"},
@@ -88,18 +89,6 @@ _Count: Any = Meta(ge=0, examples=[2])
 _TimeUs = Annotated[int, Meta(ge=0, le=TIME_US_MAX, description="Unix microseconds, UTC", examples=[_NOW_US])]
 
 
-class NewWebhookBody(Struct, frozen=True, forbid_unknown_fields=True):
-    """A webhook to add."""
-
-    url: _Url
-    types: _Types | None = None
-    give_up_s: _GiveUp = GIVE_UP_S
-    enabled: _Enabled = True
-    from_start: Annotated[
-        bool, Meta(description="It gets all events of the log, not only those from now on", examples=[False])
-    ] = False
-
-
 class WebhookBody(Struct, frozen=True, forbid_unknown_fields=True):
     """A webhook as it is to be: what is left out gets its default."""
 
@@ -107,6 +96,14 @@ class WebhookBody(Struct, frozen=True, forbid_unknown_fields=True):
     types: _Types | None = None
     give_up_s: _GiveUp = GIVE_UP_S
     enabled: _Enabled = True
+
+
+class NewWebhookBody(WebhookBody, frozen=True, forbid_unknown_fields=True):
+    """A webhook to add."""
+
+    from_start: Annotated[
+        bool, Meta(description="It gets all events of the log, not only those from now on", examples=[False])
+    ] = False
 
 
 class WebhookRotateBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -122,7 +119,7 @@ class RevivedBody(Struct, frozen=True, forbid_unknown_fields=True):
 
     positions: (
         Annotated[
-            tuple[_Seq, ...],
+            tuple[_EventPosition, ...],
             Meta(
                 min_length=1, max_length=POSITIONS_MAX, description="Their positions; null: all", examples=[["3:42"]]
             ),
@@ -135,7 +132,7 @@ class ReplayBody(Struct, frozen=True, forbid_unknown_fields=True):
     """From where to send again."""
 
     positions: Annotated[
-        tuple[_Seq, ...],
+        tuple[_EventPosition, ...],
         Meta(
             min_length=1,
             max_length=POSITIONS_MAX,
@@ -193,7 +190,7 @@ class Webhooks(Struct, frozen=True):
 class DeadLetter(Struct, frozen=True):
     """An event that was given up. `GET /v1/events/{position}` returns it."""
 
-    position: _Seq
+    position: _EventPosition
     user_id: Annotated[
         str, Meta(description="The event's user, or a stream such as `game:wingo_1m`", examples=["player-15"])
     ]

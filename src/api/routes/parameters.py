@@ -9,7 +9,7 @@ from api.http.requests import TIMEOUT_MS
 from api.http.webhook_bodies import WebhookId
 from api.identity.clients import GRACE_S_MAX
 from ledger.core.events import DATA_OF
-from ledger.core.fields import TEXT_PATTERN, TIME_US_MAX, CodeText, Id, UserId
+from ledger.core.fields import EVENT_POSITION_PATTERN, TEXT_PATTERN, TIME_US_MAX, CodeText, Id, UserId
 from ledger.core.position import PARTITIONS_MAX
 from projections.models.adjustments import AdjustmentStatus
 from projections.models.bets import BetStatus
@@ -28,7 +28,6 @@ RECORDS_MAX: Final = 10_000
 RECORDS: Final = 1_000
 SEQ_MAX: Final = 2**53 - 1
 _POSITION: Final = "(0|[1-9][0-9]{0,3}):(0|[1-9][0-9]{0,15})"
-_EVENT_POSITION: Final = "(0|[1-9][0-9]{0,3}):[1-9][0-9]{0,15}"
 _START_US: Final = 1_795_438_800_000_000
 _TIME_US_MIN: Final = 978_307_200_000_000
 """The start of 2001. Times of our century in seconds or milliseconds are smaller numbers."""
@@ -57,7 +56,7 @@ AnyCommandId = Annotated[
 EventPosition = Annotated[
     str,
     Meta(
-        pattern=rf"^{_EVENT_POSITION}\Z",
+        pattern=EVENT_POSITION_PATTERN,
         description="Position of the event: `<partition>:<seq>`",
         examples=["3:2"],
         extra={"must": "the position of an event, <partition>:<seq>"},
