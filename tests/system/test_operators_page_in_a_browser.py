@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from deploy.local.install import ROOT, find
 from system.browser import DESK, PHONE, THEMES, Browser, OperatorsPage
@@ -114,6 +114,27 @@ def test_a_login_lasts_over_a_reload_until_logout(world: World) -> None:
         expect(page.button("Log in")).to_be_visible()
         page.page.reload()
         expect(page.button("Log in")).to_be_visible()
+
+
+def test_a_node_that_does_not_respond_does_not_make_the_page_read_the_whole_hour_again(world: World) -> None:
+    asked: list[int] = []
+
+    def add_silent_node(route: Route) -> None:
+        asked.append(int(route.request.url.rpartition("since_us=")[2]))
+        response = route.fetch()
+        now = response.json()
+        silent = {**now["nodes"][0], "address": "http://10.0.0.9:1", "ready": False, "samples": []}
+        route.fulfill(response=response, json=now | {"nodes": [*now["nodes"], silent]})
+
+    with world.browser.page(world.service.url) as page:
+        page.page.route("**/admin/now?*", add_silent_node)
+        page.open()
+        page.log_in("ravi", world.auditor.secret)
+        expect(page.table("Nodes")).to_contain_text("accepts no commands")
+        with page.page.expect_response("**/admin/now?*"):
+            page.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        assert asked[0] == 0
+        assert asked[1] > 0
 
 
 def test_each_role_is_offered_what_it_may_do(world: World) -> None:

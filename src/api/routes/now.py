@@ -145,7 +145,7 @@ def alarms_of(service: Service) -> list[Alarm]:
 
 
 def _stuck(house: Sequence[HouseSample]) -> list[str]:
-    """Transit accounts that had the same balance, not zero, for the last five minutes. While a sample is missing there
+    """Transit accounts that had the same balance, not zero, for the last five minutes. If a sample is missing, there
     is none: the balance may have changed in the gap."""
     last = list(house)[-_STUCK_SAMPLES:]
     times_us = [*(sample.time_us for sample in last), time_ns() // 1_000]
