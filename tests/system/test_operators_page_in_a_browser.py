@@ -133,6 +133,7 @@ def test_a_node_that_does_not_respond_does_not_make_the_page_read_the_whole_hour
         expect(page.table("Nodes")).to_contain_text("accepts no commands")
         with page.page.expect_response("**/admin/now?*"):
             page.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        page.page.unroute_all(behavior="wait")
         assert asked[0] == 0
         assert asked[1] > 0
 
