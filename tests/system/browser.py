@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from playwright.sync_api import Browser as AnyBrowser
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, Route, expect, sync_playwright
 
 from deploy.local.install import ROOT, find, install
 
@@ -57,6 +57,22 @@ class OperatorsPage:
     def tab(self, title: str) -> None:
         self.page.get_by_role("navigation").get_by_role("link", name=title, exact=True).click()
         expect(self.page.get_by_role("heading", level=1, name=title)).to_be_visible()
+
+    def lose_first_response(self) -> list[Any]:
+        """The service gets the next command, and the page gets no response to it. Returns a list: the body of this
+        command and of each one after it, as they are sent."""
+        sent = list[Any]()
+
+        def lose(route: Route) -> None:
+            sent.append(route.request.post_data_json)
+            if len(sent) == 1:
+                assert route.fetch().status == 201
+                route.abort()
+            else:
+                route.continue_()
+
+        self.page.route("**/v1/commands", lose)
+        return sent
 
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)

@@ -104,20 +104,10 @@ def test_the_slider_shows_the_balance_at_a_time(world: World) -> None:
 
 @pytest.mark.parametrize(("theme", "width"), SIZES)
 def test_an_operator_freezes_limits_and_adjusts_a_wallet(world: World, theme: str, width: int) -> None:
-    user_id, sent = f"asha-{theme}", list[Any]()
-
-    def lose(route: Route) -> None:
-        """The service gets the first attempt, and the page no answer to it."""
-        sent.append(route.request.post_data_json)
-        if len(sent) == 1:
-            assert route.fetch().status == 201
-            route.abort()
-        else:
-            route.continue_()
-
+    user_id = f"asha-{theme}"
     with world.browser.page(world.service.url, "meera", world.first.secret, theme=theme, width=width) as page:
         page.open(f"player/{user_id}")
-        page.page.route("**/v1/commands", lose)
+        sent = page.lose_first_response()
         page.button("Freeze …").click()
         page.field("Reason").fill("a chargeback")
         page.button("Send command").click()
@@ -127,7 +117,6 @@ def test_an_operator_freezes_limits_and_adjusts_a_wallet(world: World, theme: st
         page.button("Close").click()
         first, second = sent
         assert first == second
-        page.page.unroute("**/v1/commands")
         expect(page.page.get_by_text("frozen", exact=True)).to_be_visible()
         command(page, "Unfreeze …", Reason="withdrawn")
         expect(page.button("Freeze …")).to_be_visible()

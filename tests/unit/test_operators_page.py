@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ from api.limits.limits import Rates
 from api.page.assets import assets
 from deploy.local.install import ROOT
 from ledger.core.record import Head
+from ledger.errors import LogUnavailable
 from projections.storage.port import Checkpoint, Quarantined, ReadModelUnavailable, Run
 from unit.api_in_memory import ApiResponse, InMemoryApi, limiter
 from unit.given import claim_gift, close_gift, create_gift, deposit, open_wallet
@@ -317,6 +319,56 @@ async def test_late_reads_and_reads_that_fail_are_alarms_and_their_old_balances_
         await api.fold()
         assert await first_alarm_after_a_minute() == "follower does not run"
         assert [sample.accounts["house/deposits INR"] for sample in samples.house] == [-500, -1_200]
+
+
+async def test_the_lag_of_a_partition_whose_log_cannot_be_read_grows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with InMemoryApi(tmp_path, 1) as api:
+        service = api.app.service
+
+        async def unavailable(*_: object) -> int:
+            raise LogUnavailable("the disk is broken")
+
+        await api.world.given(open_wallet())
+        await api.fold()
+        await service.samples.take()
+        await api.world.given(deposit(500))
+        monkeypatch.setattr(service.node, "time_us", unavailable)
+        await service.samples.take()
+        while service.metrics.read_model.lag_ms in (0, None):
+            await service.samples.take()
+        await api.fold()
+        await service.samples.take()
+        assert service.samples.last_hour[-1].lag_ms == 0
+
+
+@pytest.mark.parametrize(
+    ("minutes", "stuck"),
+    [
+        ((5, 4, 3, 2, 1, 0), True),
+        ((4, 3, 2, 1, 0), False),
+        ((30, 29, 28, 27, 1, 0), False),  # nothing was sampled for 26 minutes
+        ((35, 34, 33, 32, 31, 30), False),  # nothing was sampled since
+    ],
+)
+async def test_money_that_waits_in_transit_is_an_alarm_after_five_minutes_without_a_gap(
+    tmp_path: Path, minutes: tuple[int, ...], stuck: bool
+) -> None:
+    async with InMemoryApi(tmp_path, 1) as api:
+        samples = api.app.service.samples
+        now_us = time.time_ns() // 1_000
+        moving = iter(range(1, 10))
+        samples.house.extend(
+            HouseSample(
+                now_us - number * 60_000_000,
+                {"transit/gifts INR": 700, "transit/transfers INR": next(moving), "house/stakes INR": 9},
+            )
+            for number in minutes
+        )
+        alarms = (await api.get("/admin/now")).json()["nodes"][0]["alarms"]
+        waits = [alarm["text"] for alarm in alarms if "waits" in alarm["text"]]
+        assert waits == (["money waits in transit/gifts INR"] if stuck else [])
 
 
 # --- work ----------------------------------------------------------------------------------------------------------

@@ -328,6 +328,8 @@ class ReadModelGauges(Collector):
         self.pids = {name: partial(_pid_of, child) for name, child in children.items()}
         """By child: what returns its process id."""
         self._seen: _Seen | None = None
+        self._asked_us: dict[int, tuple[int, int]] = {}
+        """Partition → the last event (seq) whose time could not be read, and when it was first asked for."""
 
     async def look(self) -> bool:
         """Read the gauges. If the tables cannot be read, the last known heads count: the lag grows. Returns whether
@@ -343,14 +345,21 @@ class ReadModelGauges(Collector):
         lag_events, lag_s = [], []
         for partition, head in enumerate(seen.status.heads):
             behind = max(0, self._node.end(partition) - head.seq)
-            since_us = now_us
-            if behind:
-                with suppress(LedgerError):
-                    since_us = await self._node.time_us(partition, head.seq + 1)
+            since_us = await self._time_us(partition, head.seq + 1, now_us) if behind else now_us
             lag_events.append(behind)
             lag_s.append(max(0, now_us - since_us) / 1_000_000)
         self._seen = seen._replace(lag_events=lag_events, lag_s=lag_s)
         return was_read
+
+    async def _time_us(self, partition: int, seq: int, now_us: int) -> int:
+        """When the event was written. If the log cannot be read: when ``look`` first asked for it. That is later, but
+        the lag grows while the event is not folded."""
+        try:
+            return await self._node.time_us(partition, seq)
+        except LedgerError:
+            if self._asked_us.get(partition, (0, 0))[0] != seq:
+                self._asked_us[partition] = seq, now_us
+            return self._asked_us[partition][1]
 
     @property
     def lag_ms(self) -> int | None:

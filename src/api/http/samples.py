@@ -18,6 +18,7 @@ from typing import Final
 from msgspec import Struct
 
 from api.http.metrics import Metrics
+from api.http.problems import KINDS
 from ledger import background
 from ledger.histogram import SECONDS
 
@@ -26,17 +27,13 @@ KEPT: Final = 720
 """Samples of an hour."""
 LATE_MS: Final = 10_000
 """Chosen: reads are some milliseconds behind the log, and seconds while a worker starts again."""
-_HOUSE_EVERY: Final = 12
-"""A minute."""
+HOUSE_EVERY_S: Final = 60.0
+HOUSE_KEPT: Final = 61
+"""Samples of an hour, and the one before it."""
 _LOOK_S: Final = 1.0
 _COMMANDS: Final = ("/v1/commands", "/v1/commands/batch")
-_GOOD: Final = frozenset({"accepted", "duplicate", "dry_run"})
-_OURS: Final = frozenset(
-    {
-        *("internal_error", "log_unavailable", "not_owner", "outcome_unknown", "overloaded", "shutting_down"),
-        "request_timeout",
-    }
-)
+_REPEATED: Final = frozenset({"duplicate", "dry_run"})
+_FAILED: Final = frozenset(code for code, kind in KINDS.items() if kind.status >= 500)
 """Outcomes that are the service's failure, not a refusal by its rules."""
 
 
@@ -73,7 +70,7 @@ class Samples:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self.last_hour: deque[Sample] = deque(maxlen=KEPT)
-        self.house: deque[HouseSample] = deque(maxlen=KEPT // _HOUSE_EVERY + 1)
+        self.house: deque[HouseSample] = deque(maxlen=HOUSE_KEPT)
         self._taken_s = monotonic()
         self._outcomes: dict[str, int] = {}
         self._durations: Sequence[int] = [0] * (len(SECONDS) + 1)
@@ -106,9 +103,9 @@ class Samples:
             number = total - self._outcomes.get(outcome, 0)
             if outcome == "accepted":
                 accepted += number
-            elif outcome in _GOOD:
+            elif outcome in _REPEATED:
                 repeated += number
-            elif outcome in _OURS:
+            elif outcome in _FAILED:
                 failed += number
             else:
                 refused += number
@@ -129,5 +126,5 @@ class Samples:
         self._taken_s, self._outcomes, self._durations = now_s, outcomes, durations
         last_us = self.house[-1].time_us if self.house else 0
         is_present = lag_ms is not None and lag_ms <= LATE_MS
-        if is_present and now_us - last_us >= (_HOUSE_EVERY * EVERY_S - EVERY_S / 2) * 1_000_000:
+        if is_present and now_us - last_us >= (HOUSE_EVERY_S - EVERY_S / 2) * 1_000_000:
             self.house.append(HouseSample(now_us, self._metrics.read_model.house()))

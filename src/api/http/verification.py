@@ -18,6 +18,7 @@ from time import time_ns
 from typing import Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ledger import background
 
@@ -108,23 +109,13 @@ class Verification:
             line = raw.decode(errors="replace").strip()
             names_fault = names_fault or line.startswith(_FAULT)
             if found := _PROGRESS.search(line) if line.startswith("verifying:") else None:
-                self.state = VerificationState(
-                    True,
-                    "running",
-                    int(found[1]),
-                    int(found[2]),
-                    self.state.began_at_us,
-                    by=self.state.by,
-                )
+                self.state = replace(self.state, done=int(found[1]), total=int(found[2]))
             elif line and len(lines) < _LINES_MAX:
                 lines.append(line.removeprefix("stakelog audit verify: "))
         return names_fault
 
     def _end(self, status: Status, lines: list[str]) -> None:
-        before = self.state
-        self.state = VerificationState(
-            True, status, before.done, before.total, before.began_at_us, time_ns() // 1_000, before.by, tuple(lines)
-        )
+        self.state = replace(self.state, status=status, ended_at_us=time_ns() // 1_000, lines=tuple(lines))
 
 
 def _yield_to_the_service(pid: int) -> None:

@@ -5,6 +5,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from itertools import pairwise
 from time import time_ns
 from typing import Annotated, Any, Final
 
@@ -15,7 +16,7 @@ from api.http.bodies import encode
 from api.http.compression import json_response
 from api.http.problems import Problem
 from api.http.requests import NO_STORE, Request, Response
-from api.http.samples import LATE_MS, HouseSample, Sample
+from api.http.samples import HOUSE_EVERY_S, LATE_MS, HouseSample, Sample
 from api.http.service import AskNode, Service
 from api.routes.operation import reasons_of, warnings_of
 from ledger.core.fields import TIME_US_MAX
@@ -23,6 +24,10 @@ from ledger.histogram import SECONDS
 from ledger.node.ports import PeerSilent, PeerUnreachable
 
 _TRANSIT: Final = "transit/"
+_STUCK_SAMPLES: Final = 6
+"""Five minutes."""
+_GAP_US: Final = int(1.5 * HOUSE_EVERY_S * 1_000_000)
+"""More than this between two samples of the house: at least one is missing."""
 
 
 class NowQuery(Struct, frozen=True):
@@ -140,9 +145,11 @@ def alarms_of(service: Service) -> list[Alarm]:
 
 
 def _stuck(house: Sequence[HouseSample]) -> list[str]:
-    """Transit accounts that had the same balance, not zero, for five minutes."""
-    last = list(house)[-6:]
-    if len(last) < 6:
+    """Transit accounts that had the same balance, not zero, for the last five minutes. If a sample is missing, there
+    is none: the balance may have changed in the gap."""
+    last = list(house)[-_STUCK_SAMPLES:]
+    times_us = [*(sample.time_us for sample in last), time_ns() // 1_000]
+    if len(last) < _STUCK_SAMPLES or any(after - before > _GAP_US for before, after in pairwise(times_us)):
         return []
     return [
         account

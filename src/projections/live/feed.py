@@ -127,9 +127,8 @@ class Feed:
         state must be read again for this feed, because it cannot follow the events that the client has."""
         cursor = self.cursors[key]
         if cursor.seq < after_seq:
-            return (
-                False  # the reading began before this feed was opened, or while it was full: the next one is for it
-            )
+            # The reading began before this feed was opened, or while it was full: the next one is for it.
+            return False
         if reading.seq < cursor.seq:
             return False  # the client got this already, from a node whose tables are ahead of these
         for event in reading.events:

@@ -18,8 +18,8 @@ export function money(minor, asset) {
 }
 
 /**
- * The opposite: minor units, or null where the text is no amount of the asset. A comma stands before three digits only:
- * whoever writes "12,50" means 12.50, and must not get 1250.
+ * The opposite: minor units, or null if the text is not an amount of the asset. A comma is allowed only before groups of
+ * three digits: somebody who types "12,50" means 12.50, and must not get 1250.
  */
 export function parseMoney(text, asset) {
   const exponent = current().assets[asset] ?? 0;

@@ -71,7 +71,8 @@ function useHour() {
     let ended = false;
     const step = async () => {
       const { nodes, house } = kept.current;
-      const last = [...nodes.values()].map((samples) => samples.at(-1)?.[0] ?? 0);
+      // A node that does not respond has no samples; because of it the whole hour of the others must not be read each time.
+      const last = [...nodes.values()].filter((samples) => samples.length).map((samples) => samples.at(-1)[0]);
       const since = last.length ? Math.max(0, Math.min(...last, house.at(-1)?.[0] ?? Infinity)) : 0;
       try {
         const found = await read(`/admin/now?since_us=${since}`);
